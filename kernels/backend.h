@@ -1,0 +1,114 @@
+// The one interface that lowers a graph and runs it. Backends: `reference` (plain loops in double,
+// the definition of right) and `cpu` (oneDNN).
+//
+// A Program is planned once and run many times: layouts, primitives, workspace and memory are decided
+// in Lower(); a step allocates nothing. State crosses this interface only as canonical, unpadded fp32
+// spans (conv weights OIHW, linear weights (out, in)), so that checkpoints and other backends agree;
+// packed copies belong to the backend.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels/graph.h"
+
+namespace trainyard::kernels {
+
+// The one exception of kernels and engine. `what()` is a sentence for people.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Images kept decoded in memory: bytes (count, channels, height, width) and a label each.
+// Not owned; must outlive the programs that read it.
+struct ImageSet {
+  std::span<const uint8_t> pixels;
+  std::span<const int32_t> labels;
+  ValueShape shape;
+  int64_t count() const { return static_cast<int64_t>(labels.size()); }
+};
+
+enum class OptimizerKind { kSgd, kAdamW };
+
+// Everything that may change between two steps without planning again.
+struct StepScalars {
+  uint64_t seed = 0;
+  int64_t step = 0;  // counted from 0 over the whole trial; position in every random stream
+  OptimizerKind optimizer = OptimizerKind::kSgd;
+  float learning_rate = 0, momentum = 0;
+  bool nesterov = false;
+  float beta1 = 0, beta2 = 0, epsilon = 0;
+  float weight_decay = 0;
+  float clip_norm = 0;  // 0: none
+  float label_smoothing = 0;
+  bool flip = false;
+  int shift = 0, cutout = 0;
+  std::span<const float> dropout_rates;  // by Op::dropout
+};
+
+struct StepResult {
+  double loss = 0;           // mean over the batch, label smoothing included
+  int64_t correct = 0;       // argmax == label
+  double gradient_norm = 0;  // L2, before clipping
+};
+
+struct EvaluationResult {
+  double loss_sum = 0;  // without label smoothing
+  int64_t correct = 0;
+};
+
+// The trainable state. Sizes: parameters, gradients, moment1 and moment2 parameter_count (moment2 is
+// used by AdamW only), statistics statistic_count.
+struct ProgramState {
+  std::vector<float> parameters, moment1, moment2, statistics;
+};
+
+class Program {
+ public:
+  virtual ~Program() = default;
+
+  // x = (pixel / 255 - mean[c]) * inverse_std[c]. Call before the first step.
+  virtual void SetNormalisation(std::span<const float> mean,
+                                std::span<const float> inverse_std) = 0;
+
+  // Copies the state in or out, in canonical layout. The optimizer's step count is StepScalars::step.
+  virtual void WriteState(const ProgramState& state) = 0;
+  virtual void ReadState(ProgramState& state) const = 0;
+
+  // One optimizer step on images[indices] (at most batch_size of them): augment, forward, loss,
+  // backward, update. The same state, images, indices and scalars give the same bytes.
+  // Labels must be in [0, classes).
+  virtual StepResult TrainStep(const ImageSet& images, std::span<const int32_t> indices,
+                               const StepScalars& scalars) = 0;
+
+  // Forward with running statistics, no dropout, no augmentation. `logits` is empty or has
+  // indices.size() * classes floats.
+  virtual EvaluationResult Evaluate(const ImageSet& images, std::span<const int32_t> indices,
+                                    std::span<float> logits) = 0;
+
+  // Gradients of the last TrainStep, before clipping and decay, canonical layout. For tests and diagnosis.
+  virtual void ReadGradients(std::span<float> gradients) const = 0;
+
+  // Bytes of the one allocation, and what the results depend on besides the inputs
+  // ("cpu onednn 2.6.3 avx512 threads=2 plan=..."): part of a checkpoint's fingerprint.
+  virtual int64_t MemoryBytes() const = 0;
+  virtual std::string Fingerprint() const = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string name() const = 0;
+  // Throws Error, naming the op, where it cannot be computed or memory is not to be had.
+  virtual std::unique_ptr<Program> Lower(const Graph& graph) = 0;
+};
+
+// name: "cpu" or "reference". `threads` <= 0: one per core. Throws Error for an unknown name.
+std::unique_ptr<Backend> MakeBackend(const std::string& name, int threads);
+
+}  // namespace trainyard::kernels

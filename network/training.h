@@ -1,0 +1,79 @@
+// How a network is trained: every hyperparameter that a spec can set and a tweak can change.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "network/network.h"
+
+namespace trainyard::network {
+
+enum class OptimizerKind { kSgd, kAdamW };
+
+// SGD:   v = momentum v + (g + weight_decay w);  w -= lr (nesterov ? g + momentum v : v)
+//        (with g already including the decay term, as in PyTorch).
+// AdamW: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019.
+// Decay acts on conv and dense weights only, not on biases, gamma and beta.
+struct Optimizer {
+  OptimizerKind kind = OptimizerKind::kSgd;
+  double learning_rate = 0.05;
+  double momentum = 0.9;
+  bool nesterov = true;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 5e-4;
+  double clip_norm = 0;  // largest L2 norm of the whole gradient; 0 is no clipping
+  bool operator==(const Optimizer&) const = default;
+};
+
+enum class ScheduleKind { kConstant, kStep, kCosine, kOneCycle };
+
+// The learning rate as a function of the step. Warm-up rises linearly from 0 over `warmup_epochs`.
+//   constant   learning_rate
+//   step       learning_rate * step_factor ^ floor(epoch / step_epochs)
+//   cosine     learning_rate -> learning_rate * final_factor, half a cosine over the epochs
+//   one_cycle  linear 0 -> learning_rate over `peak_at` of all steps, then linear down to
+//              learning_rate * final_factor (Smith and Topin, "Super-Convergence", 2018)
+struct Schedule {
+  ScheduleKind kind = ScheduleKind::kCosine;
+  double warmup_epochs = 0;
+  double step_epochs = 10;
+  double step_factor = 0.1;
+  double final_factor = 0;
+  double peak_at = 0.25;
+  bool operator==(const Schedule&) const = default;
+};
+
+// Applied to training images only, except `normalise`, which applies to all.
+struct Augmentation {
+  bool flip = false;    // left-right, probability 1/2
+  int shift = 0;        // up to this many pixels each way, zeros (after normalising) move in
+  int cutout = 0;       // side of a square set to zero (after normalising); 0 is none
+  bool normalise = true;  // (x - mean) / std per channel, over the training split; else x / 255
+  bool operator==(const Augmentation&) const = default;
+};
+
+enum class Initialisation { kHe, kGlorot };  // normal with std sqrt(2/fan_in); uniform, Glorot 2010
+
+struct Training {
+  int epochs = 10;
+  int batch_size = 128;
+  Optimizer optimizer;
+  Schedule schedule;
+  Augmentation augmentation;
+  double label_smoothing = 0;
+  Initialisation initialisation = Initialisation::kHe;
+  uint64_t seed = 1;
+  bool operator==(const Training&) const = default;
+};
+
+// What a trial trains: an architecture and its hyperparameters.
+struct Configuration {
+  Network network;
+  Training training;
+  bool operator==(const Configuration&) const = default;
+};
+
+}  // namespace trainyard::network

@@ -1,0 +1,51 @@
+// Everything needed to continue a trial bit for bit, as one safetensors file.
+//
+// Tensors: every parameter and running statistic by its name ("layers.0.weight"), and the optimizer's
+// moments ("optimizer.moment1.layers.0.weight", ...), all F32 in canonical layout. Metadata (strings):
+// see the fields below. The file is readable by Python's `safetensors`. Wall-clock values never enter
+// it, so two runs of a trial write the same bytes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "network/shapes.h"
+
+namespace trainyard::engine {
+
+struct Checkpoint {
+  std::string spec_hash;
+  int64_t step = 0;         // optimizer steps done
+  int epoch = 0;            // epochs completed
+  bool end_of_epoch = false;
+  uint64_t seed = 0;
+  std::string fingerprint;
+  bool exact = true;        // false once the trial was continued under another fingerprint
+  // Sums of the epoch in progress, so that its metrics come out the same: loss in full precision.
+  double epoch_loss_sum = 0;
+  int64_t epoch_correct = 0;
+  int64_t epoch_images = 0;
+  std::vector<float> normalise_mean, normalise_inverse_std;
+  std::vector<network::Parameter> parameters;  // names, roles, shapes; span order
+  kernels::ProgramState state;
+};
+
+// The file's bytes; deterministic.
+std::string SerializeCheckpoint(const Checkpoint& checkpoint);
+
+// Parses and verifies: header length, overlaps, shapes against lengths, unknown types, trailing bytes.
+// Throws kernels::Error with the offset; never allocates more than the input's size.
+Checkpoint ParseCheckpoint(std::string_view bytes);
+
+// Only weights and statistics, for people and other frameworks.
+std::string SerializeModel(const Checkpoint& checkpoint,
+                           const std::vector<std::pair<std::string, std::string>>& metadata);
+
+// Writes to a temporary name, fsyncs, renames, fsyncs the folder. Throws kernels::Error (disk full, ...).
+void WriteFileAtomically(const std::string& path, std::string_view bytes);
+
+Checkpoint ReadCheckpoint(const std::string& path);
+
+}  // namespace trainyard::engine

@@ -1,8 +1,8 @@
 // What a CNN is: its layers, in order, as a user writes them in a spec.
 //
-// A Network is a plain value. `network/shapes.h` infers shapes and says what is wrong with one,
-// `network/parameters.h` lists its weights, `network/training.h` says how it is trained.
-// The coordinator (spec checks, tuner) and the worker (planning, export) share these structs.
+// A Network is a plain value. `network/shapes.h` infers shapes, lists weights and says what is
+// wrong with one, `network/training.h` says how it is trained. The coordinator (spec checks, tuner)
+// and the worker (planning, export) share these structs.
 #pragma once
 
 #include <cstdint>
@@ -46,7 +46,7 @@ struct Conv {
   int filters = 0;
   Extent kernel{3, 3};
   Extent stride{1, 1};
-  Padding padding;
+  Padding padding{};
   int groups = 1;
   bool bias = true;
   bool operator==(const Conv&) const = default;
@@ -73,7 +73,7 @@ struct Pool {
   PoolKind kind = PoolKind::kMax;
   Extent kernel{2, 2};
   Extent stride{2, 2};
-  Padding padding;
+  Padding padding{};
   bool operator==(const Pool&) const = default;
 };
 
@@ -120,9 +120,9 @@ inline bool Residual::operator==(const Residual& other) const {
 // The last layer's output, flat with one value per class, is the logits; the loss is softmax
 // cross-entropy.
 struct Network {
-  Shape input;
+  Shape input{};
   int classes = 0;
-  std::vector<Layer> layers;
+  std::vector<Layer> layers{};
   bool operator==(const Network&) const = default;
 };
 
@@ -130,7 +130,8 @@ struct Network {
 // "avg_pool", "global_avg_pool", "dropout", "flatten", "dense", "residual".
 std::string KindName(const Layer& layer);
 
-// One line a person reads: "conv 3x3 x32 -> batch_norm -> relu -> max_pool 2x2 -> ... -> dense 10".
+// One line a person reads: "conv 3x3 x32 -> batch_norm -> relu -> max_pool 2x2 -> dense 10". Of a
+// long network the middle is left out.
 std::string Describe(const Network& network);
 
 }  // namespace trainyard::network

@@ -23,13 +23,18 @@ struct Problem {
 // layer whose output shape cannot be known.
 std::vector<Problem> CheckNetwork(const Network& network);
 
+// The part of CheckNetwork that needs neither input shape nor classes: every field's own range, the
+// number of layers, their nesting. For a spec whose data has not been opened yet.
+std::vector<Problem> CheckLayers(const Network& network);
+
 // Everything that is wrong with the hyperparameters: ranges, NaN, warm-up beyond the epochs, ...
 std::vector<Problem> CheckTraining(const Training& training, const Network& network);
 
 // Output shape of one layer. Requires that CheckNetwork finds nothing wrong with it.
 Shape OutputShape(const Layer& layer, const Shape& input);
 
-// Padding in pixels, `same` resolved for this input. Never negative.
+// Padding in pixels, `same` resolved for this input. Never negative, always below the kernel's
+// size, so that every window holds a pixel of the input.
 Padding ResolvePadding(const Padding& padding, const Shape& input, const Extent& kernel,
                        const Extent& stride);
 
@@ -46,12 +51,26 @@ struct Parameter {
   bool decays() const { return role == Role::kWeight; }
 };
 
-// All tensors of a valid network, in layer order: weight, bias; gamma, beta, running_mean,
-// running_var.
+// All tensors of a valid network, in layer order (a residual's body before its shortcut): weight,
+// bias; gamma, beta, running_mean, running_var. A convolution's fans are those of its weight tensor
+// as PyTorch counts them: fan_out = filters * kh * kw, whatever the groups.
 std::vector<Parameter> Parameters(const Network& network);
 
-int64_t ParameterCount(const Network& network);       // trainable values
-double ForwardFlops(const Network& network);          // per image, multiply and add counted as two
-int64_t TrainingBytes(const Network& network, int batch_size);  // estimate, activations included
+int64_t ParameterCount(const Network& network);  // trainable values
+double ForwardFlops(const Network& network);     // per image, multiply and add counted as two
+
+// Estimate of the memory that training takes: weights, gradients and two optimizer moments, every
+// layer's output for the backward pass, two of the largest once more for gradients. Saturates.
+int64_t TrainingBytes(const Network& network, int batch_size);
+
+// Limits that CheckNetwork holds a network to.
+inline constexpr int kLayersMax = 10'000;  // nested ones counted
+inline constexpr int kNestingMax = 16;     // residuals within residuals
+inline constexpr int kFiltersMax = 65'536;
+inline constexpr int kUnitsMax = 1 << 20;
+inline constexpr int kExtentMax = 1'024;      // kernel and stride, pixels
+inline constexpr int kImageSideMax = 16'384;  // input height and width, pixels
+inline constexpr int kClassesMax = 1 << 20;
+inline constexpr int64_t kValuesMax = (int64_t{1} << 31) - 1;  // in one activation or weight tensor
 
 }  // namespace trainyard::network

@@ -48,9 +48,9 @@ struct Schedule {
 
 // Applied to training images only, except `normalise`, which applies to all.
 struct Augmentation {
-  bool flip = false;    // left-right, probability 1/2
-  int shift = 0;        // up to this many pixels each way, zeros (after normalising) move in
-  int cutout = 0;       // side of a square set to zero (after normalising); 0 is none
+  bool flip = false;      // left-right, probability 1/2
+  int shift = 0;          // up to this many pixels each way, zeros (after normalising) move in
+  int cutout = 0;         // side of a square set to zero (after normalising); 0 is none
   bool normalise = true;  // (x - mean) / std per channel, over the training split; else x / 255
   bool operator==(const Augmentation&) const = default;
 };
@@ -60,9 +60,9 @@ enum class Initialisation { kHe, kGlorot };  // normal with std sqrt(2/fan_in); 
 struct Training {
   int epochs = 10;
   int batch_size = 128;
-  Optimizer optimizer;
-  Schedule schedule;
-  Augmentation augmentation;
+  Optimizer optimizer{};
+  Schedule schedule{};
+  Augmentation augmentation{};
   double label_smoothing = 0;
   Initialisation initialisation = Initialisation::kHe;
   uint64_t seed = 1;
@@ -71,8 +71,8 @@ struct Training {
 
 // What a trial trains: an architecture and its hyperparameters.
 struct Configuration {
-  Network network;
-  Training training;
+  Network network{};
+  Training training{};
   bool operator==(const Configuration&) const = default;
 };
 

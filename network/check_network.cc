@@ -29,7 +29,7 @@ void CheckPadding(const Padding& padding, const Extent& kernel, const std::strin
                               {padding.bottom, kernel.height},
                               {padding.left, kernel.width},
                               {padding.right, kernel.width}}) {
-    if (pixels >= 0 && pixels < side) continue;
+    if (side < 1 || (pixels >= 0 && pixels < side)) continue;  // a bad kernel is reported already
     problems->Add(path, "found " + std::to_string(pixels) + ", expected 0 to " +
                             std::to_string(side - 1) + " (less than the kernel's " +
                             std::to_string(side) + ")");

@@ -59,7 +59,7 @@ class Generator {
   }
   Network AnyNetwork(double hostile) {
     hostile_ = hostile;
-    Network network{{Size(), Size() + 6, Size() + 6}, 10, {}};
+    Network network{{Size(), 6 + Pick(1, 5), 6 + Pick(1, 5)}, 10, {}};
     if (Chance(hostile)) network.input.height = Size();
     network.layers = AnyLayers(0);
     network.layers.push_back({Flatten{}});

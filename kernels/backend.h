@@ -1,10 +1,10 @@
 // The one interface that lowers a graph and runs it. Backends: `reference` (plain loops in double,
 // the definition of right) and `cpu` (oneDNN).
 //
-// A Program is planned once and run many times: layouts, primitives, workspace and memory are decided
-// in Lower(); a step allocates nothing. State crosses this interface only as canonical, unpadded fp32
-// spans (conv weights OIHW, linear weights (out, in)), so that checkpoints and other backends agree;
-// packed copies belong to the backend.
+// A Program is planned once and run many times: layouts, primitives, workspace and memory are
+// decided in Lower(); a step allocates nothing. State crosses this interface only as canonical,
+// unpadded fp32 spans (conv weights OIHW, linear weights (out, in)), so that checkpoints and other
+// backends agree; packed copies belong to the backend.
 #pragma once
 
 #include <cstdint>
@@ -62,8 +62,8 @@ struct EvaluationResult {
   int64_t correct = 0;
 };
 
-// The trainable state. Sizes: parameters, gradients, moment1 and moment2 parameter_count (moment2 is
-// used by AdamW only), statistics statistic_count.
+// The trainable state. Sizes: parameters, gradients, moment1 and moment2 parameter_count (moment2
+// is used by AdamW only), statistics statistic_count.
 struct ProgramState {
   std::vector<float> parameters, moment1, moment2, statistics;
 };
@@ -76,7 +76,8 @@ class Program {
   virtual void SetNormalisation(std::span<const float> mean,
                                 std::span<const float> inverse_std) = 0;
 
-  // Copies the state in or out, in canonical layout. The optimizer's step count is StepScalars::step.
+  // Copies the state in or out, in canonical layout. The optimizer's step count is
+  // StepScalars::step.
   virtual void WriteState(const ProgramState& state) = 0;
   virtual void ReadState(ProgramState& state) const = 0;
 
@@ -91,7 +92,8 @@ class Program {
   virtual EvaluationResult Evaluate(const ImageSet& images, std::span<const int32_t> indices,
                                     std::span<float> logits) = 0;
 
-  // Gradients of the last TrainStep, before clipping and decay, canonical layout. For tests and diagnosis.
+  // Gradients of the last TrainStep, before clipping and decay, canonical layout. For tests and
+  // diagnosis.
   virtual void ReadGradients(std::span<float> gradients) const = 0;
 
   // Bytes of the one allocation, and what the results depend on besides the inputs

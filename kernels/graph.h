@@ -1,8 +1,9 @@
 // The op graph of one network: what is computed, before a backend decides how.
 //
-// Values are NCHW tensors of float, numbered; value 0 is the network's (augmented, normalised) input.
-// Ops stand in topological order; the last op's output is the logits. The backward pass is implied:
-// each op has one known derivative, taken in reverse order. `worker/engine/planner` builds it.
+// Values are NCHW tensors of float, numbered; value 0 is the network's (augmented, normalised)
+// input. Ops stand in topological order; the last op's output is the logits. The backward pass is
+// implied: each op has one known derivative, taken in reverse order. `worker/engine/planner` builds
+// it.
 #pragma once
 
 #include <cstdint>
@@ -47,10 +48,10 @@ struct Op {
   int kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1;
   int pad_top = 0, pad_bottom = 0, pad_left = 0, pad_right = 0;
   int groups = 1;
-  float negative_slope = 0;               // kRelu
-  float momentum = 0, epsilon = 0;        // kBatchNorm, meaning as in network/network.h
-  int dropout = -1;                       // kDropout: index into StepScalars::dropout_rates
-  std::string name;                       // "layers.3.body.0", for messages and profiles
+  float negative_slope = 0;         // kRelu
+  float momentum = 0, epsilon = 0;  // kBatchNorm, meaning as in network/network.h
+  int dropout = -1;                 // kDropout: index into StepScalars::dropout_rates
+  std::string name;                 // "layers.3.body.0", for messages and profiles
 };
 
 struct Graph {

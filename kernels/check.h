@@ -1,0 +1,36 @@
+// What every backend checks before it computes, so that all refuse the same things in the same
+// words.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "kernels/backend.h"
+#include "kernels/graph.h"
+
+namespace trainyard::kernels {
+
+// "layers.3.body.0 (conv)", for messages.
+std::string OpLabel(const Op& op);
+const char* OpKindName(OpKind kind);
+
+// Throws Error, naming the op and what was found, unless the graph is complete and consistent: ids
+// and offsets in range, every value made once and before its use, shapes that agree, slices in
+// order.
+void CheckGraph(const Graph& graph);
+
+// Throws Error unless `bytes` fit into this machine's memory.
+void CheckMemory(const std::string& backend, int64_t bytes);
+
+// Throws Error unless the batch can be run: size, image shape, indices, labels, dropout rates.
+void CheckBatch(const Graph& graph, const ImageSet& images, std::span<const int32_t> indices);
+void CheckScalars(const Graph& graph, const StepScalars& scalars);
+
+// Throws Error unless every span has the size that the graph asks for (moments may be empty:
+// zeros).
+void CheckState(const Graph& graph, const ProgramState& state);
+void CheckNormalisation(const Graph& graph, std::span<const float> mean,
+                        std::span<const float> inverse_std);
+
+}  // namespace trainyard::kernels

@@ -1,0 +1,61 @@
+// What is asked for: a job's target, limits and first configuration, as the shell resolved them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "coordinator/core/ids.h"
+#include "network/training.h"
+
+namespace trainyard::core {
+
+enum class TargetMetric { kValAccuracy, kValLoss };
+
+// Accuracy is met at or above the bound, loss at or below it.
+struct Target {
+  TargetMetric metric = TargetMetric::kValAccuracy;
+  double bound = 0;
+  bool operator==(const Target&) const = default;
+};
+
+// What the tuner may do. Zero: no limit.
+struct TuningLimits {
+  bool enabled = true;       // false: trial 1 only
+  int max_trials = 0;        // trial 1 included
+  bool architecture = true;  // may change the network; false for programs of users
+  int64_t max_parameters = 0;
+  int64_t max_training_bytes = 0;  // network::TrainingBytes of a proposal
+  bool operator==(const TuningLimits&) const = default;
+};
+
+// What a job may use up. Zero: no limit.
+struct Budget {
+  int trials = 0;       // trial 1 included
+  int64_t time_ms = 0;  // training time, summed over attempts
+  int64_t epochs = 0;   // summed over trials, repeated ones not counted
+  bool operator==(const Budget&) const = default;
+};
+
+// A request for a job. Project, commit and spec_hash make its identity: the same again is the same
+// job, unless `again` is set. The core never looks into spec_blob.
+struct JobRequest {
+  ProjectId project;            // none: submitted by hand
+  std::string commit;           // hex; empty for a folder without Git
+  std::string snapshot_sha256;  // source archive
+  std::string spec_hash;        // of the resolved spec
+  std::string spec_blob;        // the resolved spec, serialized: assignments are made from it
+  std::string name;
+  std::string source;       // URL or path it came from, for people
+  std::string request_key;  // chosen by the caller: a repeated call with it is the same request
+  std::string pool;         // where it may run; empty: anywhere
+  network::Configuration configuration;  // of trial 1; no layers: a program of the user's
+  Target target;
+  TuningLimits tuning;
+  Budget budget;
+  bool manual = false;       // wait for a person between trials
+  bool again = false;        // a new job even where the same one exists
+  int64_t train_images = 0;  // 0: unknown
+  bool operator==(const JobRequest&) const = default;
+};
+
+}  // namespace trainyard::core

@@ -1,0 +1,79 @@
+// The `process` pool: workers as processes of this machine, each in its own session, with a log
+// file, living on when the coordinator dies.
+//
+// An exit is noticed at once through a pidfd, of processes that an earlier coordinator started too.
+// Thread-safe. Destroying the launcher ends no worker.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/launch/launcher.h"
+#include "coordinator/launch/memory_kills.h"
+#include "coordinator/launch/process_identity.h"
+
+namespace trainyard::coordinator {
+
+struct ProcessPoolOptions {
+  std::string worker_binary;           // a path
+  std::vector<std::string> arguments;  // for the worker
+  std::string coordinator;             // "host:port", as TRAINYARD_COORDINATOR
+  std::string folder;                  // for logs and slots; made if it is missing
+};
+
+class ProcessLauncher final : public Launcher {
+ public:
+  // `on_exit` is called on the launcher's own thread, once per worker that was launched or adopted.
+  static absl::StatusOr<std::unique_ptr<ProcessLauncher>> Open(ProcessPoolOptions options,
+                                                               ExitCallback on_exit);
+  ~ProcessLauncher() override;
+
+  absl::StatusOr<LaunchHandle> Launch(int64_t launch) override;
+  absl::Status Adopt(int64_t launch, const LaunchHandle& handle) override;
+  void Stop(int64_t launch, int64_t grace_ms) override;
+  void Kill(int64_t launch) override;
+  std::string LogPath(int64_t launch) const override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Watched {
+    ProcessIdentity process;
+    int pidfd = -1;
+    std::optional<Clock::time_point> kill_at;  // when the grace time is over
+    std::string killed_by_us;                  // why we sent SIGKILL; empty: we did not
+  };
+
+  ProcessLauncher(ProcessPoolOptions options, ExitCallback on_exit);
+  std::string SlotPath(int64_t launch) const;
+  absl::Status WatchLocked(int64_t launch, const ProcessIdentity& process);
+  void KillLocked(Watched& watched, std::string why);
+  void WakeUp();
+  void Run();
+  std::vector<WorkerExit> CollectExits(const std::vector<int64_t>& ready);
+  WorkerExit Examine(int64_t launch, const Watched& watched) const;
+
+  const ProcessPoolOptions options_;
+  const ExitCallback on_exit_;
+  int wake_fd_ = -1;
+
+  mutable std::mutex mutex_;
+  std::map<int64_t, Watched> watched_;
+  bool stopping_ = false;
+  MemoryKillWatch memory_kills_;
+
+  std::thread thread_;
+};
+
+// What a worker needs of our environment, and nothing else: no tokens, no stray settings.
+std::vector<std::string> WorkerEnvironment(const char* const* environment);
+
+}  // namespace trainyard::coordinator

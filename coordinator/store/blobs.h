@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -41,8 +42,16 @@ class Blobs {
   void Remove(std::string_view sha256);  // gone afterwards, whether it was there or not
 
  private:
+  class FileWriter;
   explicit Blobs(std::filesystem::path folder);
-  std::filesystem::path folder_;
+  std::filesystem::path PathOf(std::string_view sha256) const;
+
+  // Constant after construction. Blobs lie in folder_/ab/abcd..., uploads in folder_/uploads.
+  const std::filesystem::path folder_;
+
+  // Held while a name comes to mean another file, so that a sound file that was just uploaded is not
+  // set aside for the torn one it replaces.
+  std::mutex names_;
 };
 
 }  // namespace trainyard::coordinator

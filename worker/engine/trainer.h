@@ -4,9 +4,10 @@
 //   if (resuming) trainer.Restore(ReadCheckpoint(path));
 //   Outcome outcome = trainer.Run(observer);
 //
-// Epochs and steps are numbered over the whole trial, whatever process runs them. Every random draw is
-// a function of (seed, purpose, position), so a run that was killed and continued ends with the same
-// bytes as one that was not, given the same fingerprint (thread count, library, instruction set).
+// Epochs and steps are numbered over the whole trial, whatever process runs them. Every random draw
+// is a function of (seed, purpose, position), so a run that was killed and continued ends with the
+// same bytes as one that was not, given the same fingerprint (thread count, library, instruction
+// set).
 #pragma once
 
 #include <cstdint>
@@ -24,9 +25,10 @@ namespace trainyard::engine {
 struct EpochMetrics {
   int epoch = 0;     // from 1
   int64_t step = 0;  // optimizer steps done at its end
-  double train_loss = 0, train_accuracy = 0;  // as seen while training, with augmentation and dropout
+  double train_loss = 0,
+         train_accuracy = 0;  // as seen while training, with augmentation and dropout
   double val_loss = 0, val_accuracy = 0;
-  double learning_rate = 0;  // of its last step
+  double learning_rate = 0;                   // of its last step
   double images_per_second = 0, seconds = 0;  // training only; wall clock, not part of the result
 };
 
@@ -38,8 +40,8 @@ struct Evaluation {
 
 enum class Phase { kLoading, kTraining, kEvaluating };
 
-// Called on the training thread; must not block it. Checkpoints are handed over as an in-memory copy,
-// taken at a step boundary; writing and uploading is the observer's work, on another thread.
+// Called on the training thread; must not block it. Checkpoints are handed over as an in-memory
+// copy, taken at a step boundary; writing and uploading is the observer's work, on another thread.
 class TrainingObserver {
  public:
   virtual ~TrainingObserver() = default;
@@ -54,16 +56,17 @@ class TrainingObserver {
 
 struct TrainerOptions {
   std::string backend = "cpu";
-  int threads = 0;                    // <= 0: one per core
+  int threads = 0;                     // <= 0: one per core
   int64_t checkpoint_every_steps = 0;  // besides each epoch's end; 0: not
   int64_t checkpoint_every_ms = 0;     // 0: not
-  std::string spec_hash;              // recorded in checkpoints; Restore refuses another's
+  std::string spec_hash;               // recorded in checkpoints; Restore refuses another's
 };
 
-// The training set, and the validation set or the part of the training set that was set aside for it.
+// The training set, and the validation set or the part of the training set that was set aside for
+// it.
 struct TrainingData {
   const Dataset* train = nullptr;
-  const Dataset* validation = nullptr;      // null: split off train
+  const Dataset* validation = nullptr;  // null: split off train
   double validation_fraction = 0;
   uint64_t validation_seed = 1;
 };
@@ -81,8 +84,8 @@ class Trainer {
   // another's. Returns false when the fingerprint differs: the run goes on but is not exact.
   bool Restore(const Checkpoint& checkpoint);
 
-  // Trains from where it stands to the last epoch. A loss that is not a number ends it as kDiverged,
-  // after OnEpoch with that epoch's metrics so far and no further checkpoint.
+  // Trains from where it stands to the last epoch. A loss that is not a number ends it as
+  // kDiverged, after OnEpoch with that epoch's metrics so far and no further checkpoint.
   Outcome Run(TrainingObserver& observer);
 
   // With the present weights. `confusion` included.

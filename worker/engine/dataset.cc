@@ -1,0 +1,21 @@
+#include "worker/engine/dataset.h"
+
+#include <utility>
+
+namespace trainyard::engine {
+
+Dataset::Dataset(kernels::ValueShape shape, std::vector<uint8_t> pixels,
+                 std::vector<int32_t> labels)
+    : shape_(shape), pixels_(std::move(pixels)), labels_(std::move(labels)) {
+  if (pixels_.size() != labels_.size() * static_cast<size_t>(shape_.size())) {
+    throw kernels::Error("data set: found " + std::to_string(pixels_.size()) +
+                         " bytes of pixels, expected " + std::to_string(labels_.size()) +
+                         " images of " + std::to_string(shape_.size()) + " bytes");
+  }
+}
+
+kernels::ImageSet Dataset::images() const { return {pixels_, labels_, shape_}; }
+int64_t Dataset::count() const { return static_cast<int64_t>(labels_.size()); }
+kernels::ValueShape Dataset::shape() const { return shape_; }
+
+}  // namespace trainyard::engine

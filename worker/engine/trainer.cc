@@ -1,0 +1,427 @@
+#include "worker/engine/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "network/shapes.h"
+#include "worker/engine/evaluation.h"
+#include "worker/engine/initialise.h"
+#include "worker/engine/planner.h"
+#include "worker/engine/schedule.h"
+#include "worker/engine/training_data.h"
+
+namespace trainyard::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using kernels::Error;
+using Wish = TrainingObserver::Wish;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+bool AllFinite(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+}
+
+bool AllFinite(const kernels::ProgramState& state) {
+  return AllFinite(state.parameters) && AllFinite(state.statistics) && AllFinite(state.moment1) &&
+         AllFinite(state.moment2);
+}
+
+void CheckConfiguration(const network::Configuration& configuration) {
+  std::vector<network::Problem> problems = network::CheckNetwork(configuration.network);
+  if (problems.empty()) {
+    problems = network::CheckTraining(configuration.training, configuration.network);
+  }
+  if (problems.empty()) return;
+  throw Error(problems[0].path + ": " + problems[0].message);
+}
+
+void Expect(bool same, const std::string& what, const std::string& found,
+            const std::string& expected) {
+  if (same) return;
+  throw Error("checkpoint of another trial: " + what + ": found " + found + ", expected " +
+              expected);
+}
+
+std::string Text(const network::Parameter& parameter) {
+  std::string text = parameter.name + " (";
+  for (size_t i = 0; i < parameter.dims.size(); ++i) {
+    text += (i > 0 ? ", " : "") + std::to_string(parameter.dims[i]);
+  }
+  return text + ")";
+}
+
+std::string Text(const std::vector<float>& values) {
+  std::string text;
+  for (float value : values) text += (text.empty() ? "" : ", ") + std::to_string(value);
+  return text;
+}
+
+// What has been seen so far of the epoch in progress.
+struct EpochSums {
+  double loss = 0;
+  int64_t correct = 0;
+  int64_t images = 0;
+};
+
+// What this process spent on the epoch in progress; of no influence on the result.
+struct EpochTiming {
+  Clock::duration spent{};
+  int64_t images = 0;
+};
+
+}  // namespace
+
+class Trainer::Impl {
+ public:
+  Impl(const network::Configuration& configuration, const TrainingData& data,
+       const TrainerOptions& options)
+      : configuration_(Checked(configuration)),
+        options_(options),
+        data_(data),
+        split_(ChooseImages(data, configuration_.network)) {
+    const auto count = static_cast<int64_t>(split_.train.size());
+    const int64_t batch = std::min<int64_t>(training().batch_size, count);
+    steps_per_epoch_ = (count + batch - 1) / batch;
+    plan_ = MakePlan(configuration_.network, static_cast<int>(batch));
+    backend_ = kernels::MakeBackend(options.backend, options.threads);
+    program_ = backend_->Lower(plan_.graph);
+    if (training().augmentation.normalise) {
+      normalisation_ = MeasureNormalisation(data_.train->images(), split_.train);
+    } else {
+      const auto channels = static_cast<size_t>(configuration_.network.input.channels);
+      normalisation_ = {std::vector<float>(channels, 0), std::vector<float>(channels, 1)};
+    }
+    program_->SetNormalisation(normalisation_.mean, normalisation_.inverse_std);
+    program_->WriteState(InitialState(plan_.parameters, training().initialisation,
+                                      training().optimizer.kind, training().seed));
+  }
+
+  bool Restore(const Checkpoint& checkpoint);
+  Outcome Run(TrainingObserver& observer);
+  Evaluation Evaluate(const Dataset& dataset, std::span<const int32_t> indices);
+  std::vector<float> Logits(const Dataset& dataset);
+
+  Evaluation Evaluate(const Dataset& dataset) {
+    CheckDataset(dataset, configuration_.network, "data to evaluate");
+    return Evaluate(dataset, AllOf(dataset));
+  }
+  Evaluation EvaluateValidation() {
+    return Evaluate(validation(), std::span<const int32_t>(split_.validation));
+  }
+
+  int64_t step() const { return step_; }
+  int epoch() const { return epoch_; }
+  int64_t steps_per_epoch() const { return steps_per_epoch_; }
+  std::string fingerprint() const { return program_->Fingerprint(); }
+
+ private:
+  static network::Configuration Checked(const network::Configuration& configuration) {
+    CheckConfiguration(configuration);
+    return configuration;
+  }
+  static std::vector<int32_t> AllOf(const Dataset& dataset) {
+    std::vector<int32_t> all(static_cast<size_t>(dataset.count()));
+    std::iota(all.begin(), all.end(), 0);
+    return all;
+  }
+
+  const network::Training& training() const { return configuration_.training; }
+  const Dataset& validation() const {
+    return data_.validation != nullptr ? *data_.validation : *data_.train;
+  }
+  int64_t epoch_begin() const { return epoch_ * steps_per_epoch_; }
+
+  // Each returns an outcome if Run is to end with it.
+  std::optional<Outcome> TrainEpoch(TrainingObserver& observer);
+  std::optional<Outcome> AfterStep(TrainingObserver& observer);
+  std::optional<Outcome> FinishEpoch(TrainingObserver& observer);
+  std::optional<Outcome> HandOver(TrainingObserver& observer, bool end_of_epoch);
+
+  kernels::StepResult TrainStep(const std::vector<int32_t>& order);
+  kernels::StepScalars Scalars() const;
+  bool CheckpointIsDue() const;
+  EpochMetrics Metrics() const;
+  Outcome Diverged(TrainingObserver& observer, const EpochMetrics& metrics) const;
+  void CheckSameTrial(const Checkpoint& checkpoint) const;
+
+  // Constant after construction.
+  const network::Configuration configuration_;
+  const TrainerOptions options_;
+  const TrainingData data_;
+  const Split split_;
+  int64_t steps_per_epoch_ = 0;
+  Plan plan_;
+  Normalisation normalisation_;
+  std::unique_ptr<kernels::Backend> backend_;
+
+  // The state, together with what the program holds.
+  std::unique_ptr<kernels::Program> program_;
+  int64_t step_ = 0;
+  int epoch_ = 0;
+  bool exact_ = true;
+  EpochSums sums_;
+
+  EpochTiming timing_;
+  Clock::time_point last_checkpoint_ = Clock::now();
+};
+
+bool Trainer::Impl::Restore(const Checkpoint& checkpoint) {
+  CheckSameTrial(checkpoint);
+  program_->WriteState(checkpoint.state);
+  step_ = checkpoint.step;
+  epoch_ = checkpoint.epoch;
+  sums_ = {checkpoint.epoch_loss_sum, checkpoint.epoch_correct, checkpoint.epoch_images};
+  timing_ = {};
+  const bool same = checkpoint.fingerprint == fingerprint();
+  exact_ = checkpoint.exact && same;
+  return same;
+}
+
+void Trainer::Impl::CheckSameTrial(const Checkpoint& checkpoint) const {
+  Expect(checkpoint.spec_hash == options_.spec_hash, "spec hash", checkpoint.spec_hash,
+         options_.spec_hash);
+  Expect(checkpoint.seed == training().seed, "seed", std::to_string(checkpoint.seed),
+         std::to_string(training().seed));
+  Expect(checkpoint.parameters.size() == plan_.parameters.size(), "number of tensors",
+         std::to_string(checkpoint.parameters.size()), std::to_string(plan_.parameters.size()));
+  for (size_t i = 0; i < plan_.parameters.size(); ++i) {
+    const network::Parameter& found = checkpoint.parameters[i];
+    const network::Parameter& expected = plan_.parameters[i];
+    Expect(found.name == expected.name && found.dims == expected.dims, "tensor", Text(found),
+           Text(expected));
+  }
+  const kernels::ProgramState& state = checkpoint.state;
+  const size_t moment2_expected =
+      training().optimizer.kind == network::OptimizerKind::kAdamW ? state.parameters.size() : 0;
+  Expect(state.moment1.size() == state.parameters.size(), "first moments",
+         std::to_string(state.moment1.size()), std::to_string(state.parameters.size()));
+  Expect(state.moment2.size() == moment2_expected, "second moments",
+         std::to_string(state.moment2.size()), std::to_string(moment2_expected));
+  Expect(checkpoint.normalise_mean == normalisation_.mean &&
+             checkpoint.normalise_inverse_std == normalisation_.inverse_std,
+         "normalisation (of other data)",
+         Text(checkpoint.normalise_mean) + " and " + Text(checkpoint.normalise_inverse_std),
+         Text(normalisation_.mean) + " and " + Text(normalisation_.inverse_std));
+  const int64_t begin = checkpoint.epoch * steps_per_epoch_;
+  const int64_t end = checkpoint.end_of_epoch ? begin : begin + steps_per_epoch_;
+  Expect(checkpoint.epoch <= training().epochs, "epoch", std::to_string(checkpoint.epoch),
+         "at most " + std::to_string(training().epochs));
+  Expect(checkpoint.step >= begin && checkpoint.step <= end, "step",
+         std::to_string(checkpoint.step),
+         std::to_string(begin) + " to " + std::to_string(end) + " in epoch " +
+             std::to_string(checkpoint.epoch) + " of " + std::to_string(steps_per_epoch_) +
+             " steps each");
+}
+
+Outcome Trainer::Impl::Run(TrainingObserver& observer) {
+  last_checkpoint_ = Clock::now();
+  while (epoch_ < training().epochs) {
+    observer.OnPhase(Phase::kTraining);
+    if (const auto outcome = TrainEpoch(observer)) return *outcome;
+    observer.OnPhase(Phase::kEvaluating);
+    if (const auto outcome = FinishEpoch(observer)) return *outcome;
+  }
+  return Outcome::kCompleted;
+}
+
+std::optional<Outcome> Trainer::Impl::TrainEpoch(TrainingObserver& observer) {
+  const std::vector<int32_t> order = EpochOrder(split_.train, training().seed, epoch_);
+  while (step_ < epoch_begin() + steps_per_epoch_) {
+    const Clock::time_point start = Clock::now();
+    const kernels::StepResult result = TrainStep(order);
+    timing_.spent += Clock::now() - start;
+    observer.OnStep(step_);
+    if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
+      EpochMetrics metrics = Metrics();
+      metrics.val_loss = kNan;
+      if (!std::isfinite(result.gradient_norm)) metrics.train_loss = kNan;
+      return Diverged(observer, metrics);
+    }
+    if (const auto outcome = AfterStep(observer)) return outcome;
+  }
+  return std::nullopt;
+}
+
+kernels::StepResult Trainer::Impl::TrainStep(const std::vector<int32_t>& order) {
+  const auto batch = static_cast<size_t>(plan_.graph.batch_size);
+  const size_t begin = static_cast<size_t>(step_ - epoch_begin()) * batch;
+  const size_t count = std::min(batch, order.size() - begin);
+  const kernels::StepResult result =
+      program_->TrainStep(data_.train->images(), std::span(order).subspan(begin, count), Scalars());
+  ++step_;
+  sums_.loss += result.loss * static_cast<double>(count);
+  sums_.correct += result.correct;
+  sums_.images += static_cast<int64_t>(count);
+  timing_.images += static_cast<int64_t>(count);
+  return result;
+}
+
+kernels::StepScalars Trainer::Impl::Scalars() const {
+  const network::Optimizer& optimizer = training().optimizer;
+  const network::Augmentation& augmentation = training().augmentation;
+  kernels::StepScalars scalars;
+  scalars.seed = training().seed;
+  scalars.step = step_;
+  scalars.optimizer = optimizer.kind == network::OptimizerKind::kSgd
+                          ? kernels::OptimizerKind::kSgd
+                          : kernels::OptimizerKind::kAdamW;
+  scalars.learning_rate = static_cast<float>(LearningRate(
+      training().schedule, optimizer.learning_rate, step_, steps_per_epoch_, training().epochs));
+  scalars.momentum = static_cast<float>(optimizer.momentum);
+  scalars.nesterov = optimizer.nesterov;
+  scalars.beta1 = static_cast<float>(optimizer.beta1);
+  scalars.beta2 = static_cast<float>(optimizer.beta2);
+  scalars.epsilon = static_cast<float>(optimizer.epsilon);
+  scalars.weight_decay = static_cast<float>(optimizer.weight_decay);
+  scalars.clip_norm = static_cast<float>(optimizer.clip_norm);
+  scalars.label_smoothing = static_cast<float>(training().label_smoothing);
+  scalars.flip = augmentation.flip;
+  scalars.shift = augmentation.shift;
+  scalars.cutout = augmentation.cutout;
+  scalars.dropout_rates = plan_.dropout_rates;
+  return scalars;
+}
+
+bool Trainer::Impl::CheckpointIsDue() const {
+  // The epoch's own checkpoint follows its last step anyway.
+  if (step_ == epoch_begin() + steps_per_epoch_) return false;
+  if (options_.checkpoint_every_steps > 0 && step_ % options_.checkpoint_every_steps == 0) {
+    return true;
+  }
+  return options_.checkpoint_every_ms > 0 &&
+         Clock::now() - last_checkpoint_ >= std::chrono::milliseconds(options_.checkpoint_every_ms);
+}
+
+std::optional<Outcome> Trainer::Impl::AfterStep(TrainingObserver& observer) {
+  const Wish wish = observer.AtStepBoundary();
+  if (wish == Wish::kAbandon) return Outcome::kAbandoned;
+  if (wish == Wish::kContinue && !CheckpointIsDue()) return std::nullopt;
+  if (const auto outcome = HandOver(observer, false)) return outcome;
+  if (wish == Wish::kStop) return Outcome::kStopped;
+  return std::nullopt;
+}
+
+std::optional<Outcome> Trainer::Impl::FinishEpoch(TrainingObserver& observer) {
+  // A long evaluation can be interrupted as well; the epoch then stands at its last step.
+  Wish wish = Wish::kContinue;
+  const Scores scores =
+      Score(*program_, validation().images(), split_.validation, plan_.graph.batch_size, {}, [&] {
+        wish = observer.AtStepBoundary();
+        return wish == Wish::kContinue;
+      });
+  if (wish == Wish::kAbandon) return Outcome::kAbandoned;
+  if (wish == Wish::kStop) {
+    const auto outcome = HandOver(observer, false);
+    return outcome ? outcome : Outcome::kStopped;
+  }
+  EpochMetrics metrics = Metrics();
+  const auto count = static_cast<double>(split_.validation.size());
+  if (count > 0) {
+    metrics.val_loss = scores.loss_sum / count;
+    metrics.val_accuracy = static_cast<double>(scores.correct) / count;
+  }
+  if (!std::isfinite(metrics.val_loss)) return Diverged(observer, metrics);
+  ++epoch_;
+  sums_ = {};
+  timing_ = {};
+  observer.OnEpoch(metrics);
+  return HandOver(observer, true);
+}
+
+EpochMetrics Trainer::Impl::Metrics() const {
+  EpochMetrics metrics;
+  metrics.epoch = epoch_ + 1;
+  metrics.step = step_;
+  const auto images = static_cast<double>(sums_.images);
+  metrics.train_loss = sums_.loss / images;
+  metrics.train_accuracy = static_cast<double>(sums_.correct) / images;
+  metrics.learning_rate = LearningRate(training().schedule, training().optimizer.learning_rate,
+                                       step_ - 1, steps_per_epoch_, training().epochs);
+  metrics.seconds = Seconds(timing_.spent);
+  if (metrics.seconds > 0) {
+    metrics.images_per_second = static_cast<double>(timing_.images) / metrics.seconds;
+  }
+  return metrics;
+}
+
+Outcome Trainer::Impl::Diverged(TrainingObserver& observer, const EpochMetrics& metrics) const {
+  observer.OnEpoch(metrics);
+  return Outcome::kDiverged;
+}
+
+std::optional<Outcome> Trainer::Impl::HandOver(TrainingObserver& observer, bool end_of_epoch) {
+  Checkpoint checkpoint;
+  program_->ReadState(checkpoint.state);
+  if (training().optimizer.kind == network::OptimizerKind::kSgd) checkpoint.state.moment2.clear();
+  // The loss of the last step was finite; weights may have left the range of floats all the same.
+  // A state that cannot be trained on is never worth continuing from.
+  if (!AllFinite(checkpoint.state)) return Outcome::kDiverged;
+  checkpoint.spec_hash = options_.spec_hash;
+  checkpoint.step = step_;
+  checkpoint.epoch = epoch_;
+  checkpoint.end_of_epoch = end_of_epoch;
+  checkpoint.seed = training().seed;
+  checkpoint.fingerprint = fingerprint();
+  checkpoint.exact = exact_;
+  checkpoint.epoch_loss_sum = sums_.loss;
+  checkpoint.epoch_correct = sums_.correct;
+  checkpoint.epoch_images = sums_.images;
+  checkpoint.normalise_mean = normalisation_.mean;
+  checkpoint.normalise_inverse_std = normalisation_.inverse_std;
+  checkpoint.parameters = plan_.parameters;
+  last_checkpoint_ = Clock::now();
+  observer.OnCheckpoint(std::move(checkpoint));
+  return std::nullopt;
+}
+
+Evaluation Trainer::Impl::Evaluate(const Dataset& dataset, std::span<const int32_t> indices) {
+  const int classes = configuration_.network.classes;
+  std::vector<float> logits(indices.size() * static_cast<size_t>(classes));
+  const kernels::ImageSet images = dataset.images();
+  const Scores scores = Score(*program_, images, indices, plan_.graph.batch_size, logits, {});
+  Evaluation evaluation;
+  evaluation.count = static_cast<int64_t>(indices.size());
+  if (evaluation.count > 0) {
+    evaluation.loss = scores.loss_sum / static_cast<double>(evaluation.count);
+    evaluation.accuracy =
+        static_cast<double>(scores.correct) / static_cast<double>(evaluation.count);
+  }
+  evaluation.confusion = Confusion(logits, images.labels, indices, classes);
+  return evaluation;
+}
+
+std::vector<float> Trainer::Impl::Logits(const Dataset& dataset) {
+  CheckDataset(dataset, configuration_.network, "data to evaluate");
+  const std::vector<int32_t> all = AllOf(dataset);
+  std::vector<float> logits(all.size() * static_cast<size_t>(configuration_.network.classes));
+  Score(*program_, dataset.images(), all, plan_.graph.batch_size, logits, {});
+  return logits;
+}
+
+Trainer::Trainer(const network::Configuration& configuration, const TrainingData& data,
+                 const TrainerOptions& options)
+    : impl_(std::make_unique<Impl>(configuration, data, options)) {}
+Trainer::~Trainer() = default;
+
+bool Trainer::Restore(const Checkpoint& checkpoint) { return impl_->Restore(checkpoint); }
+Outcome Trainer::Run(TrainingObserver& observer) { return impl_->Run(observer); }
+Evaluation Trainer::Evaluate(const Dataset& dataset) { return impl_->Evaluate(dataset); }
+Evaluation Trainer::EvaluateValidation() { return impl_->EvaluateValidation(); }
+std::vector<float> Trainer::Logits(const Dataset& dataset) { return impl_->Logits(dataset); }
+int64_t Trainer::steps_done() const { return impl_->step(); }
+int Trainer::epochs_done() const { return impl_->epoch(); }
+int64_t Trainer::steps_per_epoch() const { return impl_->steps_per_epoch(); }
+std::string Trainer::fingerprint() const { return impl_->fingerprint(); }
+
+}  // namespace trainyard::engine

@@ -38,7 +38,8 @@ class Sha256 {
     unsigned int size = 0;
     if (!good_ || EVP_DigestFinal_ex(context_.get(), digest, &size) != 1) return "";
     std::string hex;
-    for (unsigned int i = 0; i < size; ++i) fmt::format_to(std::back_inserter(hex), "{:02x}", digest[i]);
+    for (unsigned int i = 0; i < size; ++i)
+      fmt::format_to(std::back_inserter(hex), "{:02x}", digest[i]);
     return hex;
   }
 
@@ -55,7 +56,8 @@ bool IsSha256(std::string_view text) {
 }
 
 absl::Status NoSuchBlob(std::string_view sha256, const fs::path& folder) {
-  return absl::NotFoundError(fmt::format("no blob '{}' in {}", sha256.substr(0, 64), folder.string()));
+  return absl::NotFoundError(
+      fmt::format("no blob '{}' in {}", sha256.substr(0, 64), folder.string()));
 }
 
 absl::Status WriteAll(int fd, std::string_view bytes, const fs::path& path) {

@@ -1,7 +1,8 @@
 // Checkpoints, models, source snapshots and data files: immutable files named by their SHA-256.
 //
-// A blob is written to a temporary name, fsynced, hashed, renamed, and its folder fsynced; only then does
-// it exist. Thread-safe. A blob whose bytes no longer match its name is set aside (`broken/`) when read.
+// A blob is written to a temporary name, fsynced, hashed, renamed, and its folder fsynced; only
+// then does it exist. Thread-safe. A blob whose bytes no longer match its name is set aside
+// (`broken/`) when read.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +28,8 @@ class Blobs {
     virtual ~Writer() = default;
     // RESOURCE_EXHAUSTED on a full disk.
     virtual absl::Status Append(std::string_view bytes) = 0;
-    // Makes the blob exist and returns its SHA-256 in hex. DATA_LOSS if `expected_sha256` is not empty
-    // and differs.
+    // Makes the blob exist and returns its SHA-256 in hex. DATA_LOSS if `expected_sha256` is not
+    // empty and differs.
     virtual absl::StatusOr<std::string> Commit(std::string_view expected_sha256) = 0;
   };
   absl::StatusOr<std::unique_ptr<Writer>> Create();
@@ -49,8 +50,8 @@ class Blobs {
   // Constant after construction. Blobs lie in folder_/ab/abcd..., uploads in folder_/uploads.
   const std::filesystem::path folder_;
 
-  // Held while a name comes to mean another file, so that a sound file that was just uploaded is not
-  // set aside for the torn one it replaces.
+  // Held while a name comes to mean another file, so that a sound file that was just uploaded is
+  // not set aside for the torn one it replaces.
   std::mutex names_;
 };
 

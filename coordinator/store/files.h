@@ -29,8 +29,8 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-// What `error` (an errno) kept us from doing: RESOURCE_EXHAUSTED for a full disk or quota, NOT_FOUND,
-// PERMISSION_DENIED, ... The text names the path and the system's reason.
+// What `error` (an errno) kept us from doing: RESOURCE_EXHAUSTED for a full disk or quota,
+// NOT_FOUND, PERMISSION_DENIED, ... The text names the path and the system's reason.
 absl::Status FileError(int error, const char* doing, const std::filesystem::path& path);
 
 // Makes what was created, renamed or deleted in the folder survive a power cut.

@@ -1,8 +1,9 @@
-// What the coordinator knows, on disk: one SQLite file, written in one transaction per batch of steps.
+// What the coordinator knows, on disk: one SQLite file, written in one transaction per batch of
+// steps.
 //
-// One process at a time holds a state folder. Inside it one connection does everything under a mutex,
-// so every function may be called from any thread; readers see what was committed, never half a batch.
-// A row that cannot be read costs its own job only: see Loaded::set_aside.
+// One process at a time holds a state folder. Inside it one connection does everything under a
+// mutex, so every function may be called from any thread; readers see what was committed, never
+// half a batch. A row that cannot be read costs its own job only: see Loaded::set_aside.
 #pragma once
 
 #include <cstdint>
@@ -23,14 +24,15 @@ namespace trainyard::coordinator {
 
 class Records {
  public:
-  // Creates or opens `folder`/records.db and brings its tables up to date. FAILED_PRECONDITION, naming
-  // the pid, while another coordinator uses the folder, and where a newer version wrote the records;
-  // DATA_LOSS if the file is no database. Open this before Blobs, which rely on the folder's lock.
+  // Creates or opens `folder`/records.db and brings its tables up to date. FAILED_PRECONDITION,
+  // naming the pid, while another coordinator uses the folder, and where a newer version wrote the
+  // records; DATA_LOSS if the file is no database. Open this before Blobs, which rely on the
+  // folder's lock.
   static absl::StatusOr<std::unique_ptr<Records>> Open(const std::filesystem::path& folder);
   ~Records();
 
-  // A record that was not loaded, and why: for the log. Its rows stay as they are, so that repairing
-  // them brings it back at the next start.
+  // A record that was not loaded, and why: for the log. Its rows stay as they are, so that
+  // repairing them brings it back at the next start.
   struct SetAside {
     core::JobId job;    // none: a record that belongs to no job
     std::string cause;  // names table, row, what was found and what was expected
@@ -39,13 +41,13 @@ class Records {
     core::State state;  // without settings and volatile parts
     std::vector<SetAside> set_aside;
   };
-  // What was saved last, without what is over (core::Forget). DATA_LOSS if the counters, which all else
-  // hangs on, cannot be read.
+  // What was saved last, without what is over (core::Forget). DATA_LOSS if the counters, which all
+  // else hangs on, cannot be read.
   absl::StatusOr<Loaded> Load();
 
-  // Writes what changed, or nothing at all: RESOURCE_EXHAUSTED on a full disk, UNAVAILABLE where the
-  // disk fails otherwise. After an error the same call may be repeated. `events` are changes.history as
-  // watchers will see it.
+  // Writes what changed, or nothing at all: RESOURCE_EXHAUSTED on a full disk, UNAVAILABLE where
+  // the disk fails otherwise. After an error the same call may be repeated. `events` are
+  // changes.history as watchers will see it.
   absl::Status Save(const core::State& state, const core::Changes& changes,
                     const std::vector<v1::Event>& events);
 
@@ -61,13 +63,13 @@ class Records {
   absl::StatusOr<std::vector<core::JobId>> JobsWithModel();
 
   enum class Detail { kSummary, kEpochs };
-  // One job, ended ones too, with its trials, attempts, checkpoints, workers, project and (kEpochs) its
-  // rows of metrics. A job with an unreadable row comes as failed, with the cause as its reason, and
-  // with what could be read. NOT_FOUND.
+  // One job, ended ones too, with its trials, attempts, checkpoints, workers, project and (kEpochs)
+  // its rows of metrics. A job with an unreadable row comes as failed, with the cause as its
+  // reason, and with what could be read. NOT_FOUND.
   absl::StatusOr<core::State> LoadJob(core::JobId job, Detail detail);
 
-  // True while a sound checkpoint of any job, ended ones too, is made of this blob: then it must not be
-  // deleted.
+  // True while a sound checkpoint of any job, ended ones too, is made of this blob: then it must
+  // not be deleted.
   absl::StatusOr<bool> IsSoundCheckpoint(std::string_view sha256);
 
  private:

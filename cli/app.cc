@@ -1,0 +1,162 @@
+#include "cli/app.h"
+
+#include <fmt/format.h>
+#include <google/protobuf/util/json_util.h>
+
+#include "cli/command.h"
+#include "cli/parse.h"
+#include "cli/text.h"
+
+namespace trainyard::cli {
+namespace {
+
+constexpr const char* kFooter = R"(
+Examples:
+  trainyard up                                   start a coordinator and a worker on this machine
+  trainyard submit . --target 0.92 --watch       train the code in this folder, and look on
+  trainyard project add https://host/team/cnn.git --name cnn    train every push from now on
+  trainyard job show 7                           trials, reasons, accuracies, the best model
+  trainyard model get 7 -o best.onnx
+
+Exit codes: 0 target met or done, 1 unexpected error, 2 wrong usage or bad input, 3 finished below the target,
+4 job failed, 5 job cancelled, 6 coordinator unreachable, 7 timeout, 130 and 143 ended by SIGINT or SIGTERM.
+`trainyard COMMAND --help` tells more, with examples.)";
+
+int ExitCodeOfError(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kOutOfRange:
+      return kUsage;
+    case absl::StatusCode::kUnavailable:
+      return kUnreachable;
+    case absl::StatusCode::kDeadlineExceeded:
+      return kTimeout;
+    default:
+      return kUnexpected;
+  }
+}
+
+void BuildApp(CLI::App& app, Context& context) {
+  app.description(
+      "Trainyard trains the CNN in your repository until its target is met, and gives you the best "
+      "model.");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.get_formatter()->column_width(34);
+  app.add_option("--coordinator", context.coordinator,
+                 "The coordinator, HOST:PORT or unix:PATH (default 127.0.0.1:7700; environment: "
+                 "TRAINYARD_COORDINATOR)")
+      ->type_name("ADDRESS");
+  app.add_option("--output", context.output, "table for people (default), json for programs")
+      ->type_name("json|table")
+      ->check(CLI::IsMember({"json", "table"}));
+  AddUp(app, context);
+  AddSubmit(app, context);
+  AddWatchAndWait(app, context);
+  AddJob(app, context);
+  AddTweak(app, context);
+  AddModel(app, context);
+  AddProject(app, context);
+  AddWorker(app, context);
+  AddVersion(app, context);
+}
+
+// The command that the arguments got as far as naming, for "see ... --help".
+std::string CommandOf(const CLI::App& app) {
+  std::string name = "trainyard";
+  const CLI::App* at = &app;
+  while (!at->get_subcommands().empty()) {
+    at = at->get_subcommands().front();
+    name += " " + at->get_name();
+  }
+  return name;
+}
+
+int UsageError(const CLI::App& app, const CLI::ParseError& error, const Environment& environment) {
+  environment.err << "trainyard: " << CleanLines(error.what(), 2000) << "\nSee `" << CommandOf(app)
+                  << " --help`.\n";
+  return kUsage;
+}
+
+absl::StatusOr<int> Perform(Context& context) {
+  const auto address = ParseAddress(context.coordinator);
+  if (!address.ok()) return address.status();
+  context.client = std::make_unique<Client>(*address);
+  return context.action();
+}
+
+}  // namespace
+
+CLI::App* AddCommand(CLI::App& parent, const std::string& name, const std::string& description,
+                     const std::string& examples) {
+  CLI::App* command = parent.add_subcommand(name, description);
+  if (!examples.empty()) command->footer("\nExamples:\n" + examples);
+  return command;
+}
+
+void AddSetOption(CLI::App* command, std::vector<std::string>& overrides) {
+  command
+      ->add_option("--set", overrides,
+                   "Change one key of the spec, such as train.lr=0.05 (repeatable)")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+std::string Json(const google::protobuf::Message& message, bool line) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = !line;
+  options.always_print_primitive_fields = true;
+  options.preserve_proto_field_names = true;
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
+  if (!status.ok()) return "{}\n";  // only for messages that hold Any, and ours don't
+  if (line) json += "\n";
+  return json;
+}
+
+void Print(const Context& context, const google::protobuf::Message& message,
+           const std::function<std::string()>& table) {
+  context.out() << (context.json() ? Json(message, false) : table());
+}
+
+int Run(int argc, const char* const* argv, const Environment& environment) {
+  Context context{environment};
+  if (const char* address = std::getenv("TRAINYARD_COORDINATOR");
+      address != nullptr && *address != '\0') {
+    context.coordinator = address;
+  }
+  CLI::App app("", "trainyard");
+  BuildApp(app, context);
+  int code = kDone;
+  try {
+    app.parse(argc, argv);
+    const absl::StatusOr<int> result = Perform(context);
+    if (result.ok()) {
+      code = *result;
+    } else {
+      environment.err << environment.err_style.Paint(Colour::kRed, "trainyard:") << " "
+                      << CleanLines(std::string(result.status().message())) << "\n";
+      code = ExitCodeOfError(result.status());
+    }
+  } catch (const CLI::CallForHelp&) {
+    const CLI::App* asked = &app;
+    while (!asked->get_subcommands().empty()) asked = asked->get_subcommands().front();
+    environment.out << asked->help();
+  } catch (const CLI::ParseError& error) {
+    code = UsageError(app, error, environment);
+  }
+  environment.out.flush();
+  if (!environment.out.good() && code == kDone) {
+    environment.err << "trainyard: the output could not be written in full\n";
+    return kUnexpected;
+  }
+  return code;
+}
+
+}  // namespace trainyard::cli

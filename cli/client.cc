@@ -1,0 +1,82 @@
+#include "cli/client.h"
+
+#include <fmt/format.h>
+
+#include "cli/text.h"
+
+namespace trainyard::cli {
+namespace {
+
+constexpr int kMaxMessageBytes = 16 << 20;
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  // Our own retries decide; the channel must not sit out a long pause of its own meanwhile.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
+  // A host that vanished without a word is noticed within a minute.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY,
+                   0);  // a coordinator is not on the other side of a web proxy
+  // Two clients of one process with the same address must not share the fate of one connection.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+}  // namespace
+
+Client::Client(std::string address)
+    : address_(std::move(address)),
+      channel_(MakeChannel(address_)),
+      stub_(v1::Trainyard::NewStub(channel_)) {}
+
+absl::Status Client::Connect(Milliseconds limit) {
+  const auto deadline = std::chrono::system_clock::now() + limit;
+  grpc_connectivity_state state = channel_->GetState(true);
+  while (state != GRPC_CHANNEL_READY) {
+    if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN)
+      return Unreachable("");
+    if (!channel_->WaitForStateChange(state, deadline)) {
+      return Unreachable(fmt::format("no answer within {}", FormatDuration(limit.count())));
+    }
+    state = channel_->GetState(true);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Client::Unreachable(const std::string& detail) const {
+  return absl::UnavailableError(
+      fmt::format("no coordinator answers at {}{}\nStart one on this machine with `trainyard up`, "
+                  "or name another with "
+                  "--coordinator or TRAINYARD_COORDINATOR.",
+                  address_, detail.empty() ? "" : " (" + CleanLine(detail, 500) + ")"));
+}
+
+absl::Status Client::Explain(const grpc::Status& status) const {
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  const std::string text = CleanLines(status.error_message());
+  switch (status.error_code()) {
+    case grpc::StatusCode::OK:
+      return absl::OkStatus();
+    case grpc::StatusCode::UNAVAILABLE:
+      return Unreachable(status.error_message());
+    case grpc::StatusCode::UNIMPLEMENTED:
+      return absl::UnimplementedError(fmt::format(
+          "{} does not know this call ({}); is it a coordinator, and as new as this program?",
+          address_, text));
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return absl::DeadlineExceededError(
+          fmt::format("the coordinator at {} did not answer in time", address_));
+    default:
+      return absl::Status(
+          code, text.empty() ? fmt::format("the coordinator at {} gave error {} without a word",
+                                           address_, status.error_code())
+                             : text);
+  }
+}
+
+}  // namespace trainyard::cli

@@ -1,0 +1,74 @@
+// What the commands share: where output goes, the coordinator, and how a command joins the program.
+// One command_*.cc holds one family of commands.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+#include <google/protobuf/message.h>
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "cli/app.h"
+#include "cli/client.h"
+#include "cli/exit_code.h"
+
+namespace trainyard::cli {
+
+struct Context {
+  const Environment& environment;
+  std::string coordinator = "127.0.0.1:7700";  // as typed
+  std::string output = "table";
+  std::unique_ptr<Client> client;  // there once the arguments have been read
+  // What the command line asks for; the exit code, or what went wrong.
+  std::function<absl::StatusOr<int>()> action;
+
+  bool json() const { return output == "json"; }
+  std::ostream& out() const { return environment.out; }
+  std::ostream& err() const { return environment.err; }
+  const Style& style() const { return environment.out_style; }
+};
+
+void AddUp(CLI::App& app, Context& context);
+void AddSubmit(CLI::App& app, Context& context);
+void AddWatchAndWait(CLI::App& app, Context& context);
+void AddJob(CLI::App& app, Context& context);
+void AddTweak(CLI::App& app, Context& context);
+void AddModel(CLI::App& app, Context& context);
+void AddProject(CLI::App& app, Context& context);
+void AddWorker(CLI::App& app, Context& context);
+void AddVersion(CLI::App& app, Context& context);
+
+// A command below `parent` with examples in its help. A command with commands of its own does
+// nothing alone.
+CLI::App* AddCommand(CLI::App& parent, const std::string& name, const std::string& description,
+                     const std::string& examples);
+// The option --set KEY=VALUE, any number of times.
+void AddSetOption(CLI::App* command, std::vector<std::string>& overrides);
+
+// The message in the protobuf JSON form with proto names and default fields; `line`: on one line.
+std::string Json(const google::protobuf::Message& message, bool line);
+// Prints `message` as JSON, or else what `table` makes of it.
+void Print(const Context& context, const google::protobuf::Message& message,
+           const std::function<std::string()>& table);
+
+// How `watch`, `wait` and `submit` follow a job.
+struct FollowJobOptions {
+  std::string until = "end";  // or "trial"
+  std::string timeout;        // a duration; empty: none
+  std::string junit;          // a file; empty: none
+  std::string reconnect = "1h";
+};
+void AddFollowOptions(CLI::App* command, FollowJobOptions& options, bool with_report);
+absl::Status CheckFollowOptions(const FollowJobOptions& options);
+absl::StatusOr<int> WatchJob(Context& context, int64_t job, const FollowJobOptions& options);
+absl::StatusOr<int> WaitForJob(Context& context, int64_t job, const FollowJobOptions& options);
+
+// The job with all its trials.
+absl::StatusOr<v1::Job> GetJob(Context& context, int64_t job);
+// RenderJob with what the coordinator says of itself.
+std::string JobSummary(Context& context, const v1::Job& job);
+
+}  // namespace trainyard::cli

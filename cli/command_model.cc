@@ -1,0 +1,146 @@
+// `model`.
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include "cli/command.h"
+#include "cli/file.h"
+#include "cli/parse.h"
+#include "cli/text.h"
+
+namespace trainyard::cli {
+namespace {
+
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+    EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr);
+  }
+  void Add(const std::string& data) { EVP_DigestUpdate(context_.get(), data.data(), data.size()); }
+  std::string Hex() {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int length = 0;
+    EVP_DigestFinal_ex(context_.get(), digest, &length);
+    std::string hex;
+    for (unsigned int i = 0; i < length; ++i) hex += fmt::format("{:02x}", digest[i]);
+    return hex;
+  }
+
+ private:
+  std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
+};
+
+std::string RenderModels(const v1::ListModelsResponse& response, const Context& context) {
+  if (response.models().empty())
+    return "No models yet. A job publishes its best one when it ends.\n";
+  Table table({{"JOB", true},
+               {"NAME", false, true},
+               {"VALIDATION", true},
+               {"TEST", true},
+               {"TARGET"},
+               {"VALUES", true},
+               {"ONNX", true},
+               {"PUBLISHED"}});
+  for (const v1::Model& model : response.models()) {
+    table.Add({std::to_string(model.job()), CleanLine(model.name(), 100),
+               FormatMetric(model.val_accuracy()),
+               model.test_count() == 0 ? "-" : FormatMetric(model.test_accuracy()),
+               model.target_met() ? Cell("met", Colour::kGreen) : Cell("not met", Colour::kYellow),
+               FormatCount(model.parameters()), FormatBytes(model.onnx_bytes()),
+               FormatDate(model.published_ms())});
+  }
+  return table.Render(context.style());
+}
+
+absl::StatusOr<std::string> FormatOf(const std::string& file) {
+  for (const std::string format : {"onnx", "safetensors"}) {
+    if (file.size() > format.size() && file.ends_with("." + format)) return format;
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("-o {}: which format? expected a name that ends in .onnx or .safetensors",
+                  CleanLine(file, 200)));
+}
+
+absl::StatusOr<int> GetModel(Context& context, int64_t job, const std::string& path) {
+  const auto format = FormatOf(path);
+  if (!format.ok()) return format.status();
+  auto file = AtomicFile::Create(path);
+  if (!file.ok()) return file.status();
+  if (absl::Status status = context.client->Connect(); !status.ok()) return status;
+  grpc::ClientContext call;
+  v1::GetModelRequest request;
+  request.set_job(job);
+  request.set_format(*format);
+  const auto reader = context.client->stub().GetModel(&call, request);
+  v1::GetModelResponse piece;
+  v1::Model model;
+  Sha256 hash;
+  int64_t bytes = 0;
+  absl::Status written;
+  while (written.ok() && reader->Read(&piece)) {
+    if (piece.has_model()) model = piece.model();
+    hash.Add(piece.data());
+    bytes += static_cast<int64_t>(piece.data().size());
+    written = (*file)->Write(piece.data());
+  }
+  if (!written.ok()) call.TryCancel();
+  const grpc::Status status = reader->Finish();
+  if (!written.ok()) return written;
+  if (!status.ok()) return context.client->Explain(status);
+  const std::string expected = *format == "onnx" ? model.onnx_sha256() : model.safetensors_sha256();
+  if (const std::string found = hash.Hex(); found != expected) {
+    return absl::DataLossError(
+        fmt::format("{}: what came ({}) has SHA-256 {}, expected {}; nothing was written",
+                    CleanLine(path), FormatBytes(bytes), found, CleanLine(expected, 100)));
+  }
+  if (absl::Status done = (*file)->Commit(); !done.ok()) return done;
+  Print(context, model, [&] {
+    return fmt::format("{}  {}, job {}, trial {}, epoch {}: validation accuracy {}, {}\n",
+                       CleanLine(path), FormatBytes(bytes), model.job(), model.trial(),
+                       model.epoch(), FormatMetric(model.val_accuracy()),
+                       model.test_count() == 0
+                           ? "no test set"
+                           : "test accuracy " + FormatMetric(model.test_accuracy()));
+  });
+  return kDone;
+}
+
+}  // namespace
+
+void AddModel(CLI::App& app, Context& context) {
+  CLI::App* model = AddCommand(app, "model", "List published models, and get them",
+                               "  trainyard model list\n  trainyard model get 7 -o best.onnx");
+  model->require_subcommand(1);
+  CLI::App* list = AddCommand(*model, "list", "All published models", "  trainyard model list");
+  list->callback([&context] {
+    context.action = [&context]() -> absl::StatusOr<int> {
+      const auto response =
+          context.client->Call(&v1::Trainyard::Stub::ListModels, v1::ListModelsRequest());
+      if (!response.ok()) return response.status();
+      Print(context, *response, [&] { return RenderModels(*response, context); });
+      return kDone;
+    };
+  });
+  struct Options {
+    std::string job, file;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* get =
+      AddCommand(*model, "get", "Download the best model of a job",
+                 "  trainyard model get 7 -o best.onnx            for other programs\n"
+                 "  trainyard model get 7 -o best.safetensors     weights only\n"
+                 "\nThe file is checked by its SHA-256, and appears whole or not at all.");
+  get->add_option("JOB", options->job, "The job's number")->required()->type_name("");
+  get->add_option("-o", options->file,
+                  "Where to; the format is that of the name, .onnx or .safetensors")
+      ->required()
+      ->type_name("FILE");
+  get->callback([&context, options] {
+    context.action = [&context, options]() -> absl::StatusOr<int> {
+      const auto job = ParseJob(options->job);
+      if (!job.ok()) return job.status();
+      return GetModel(context, *job, options->file);
+    };
+  });
+}
+
+}  // namespace trainyard::cli

@@ -1,0 +1,211 @@
+// `project`, `worker` and `version`.
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "cli/command.h"
+#include "cli/event_line.h"
+#include "cli/text.h"
+
+namespace trainyard::cli {
+namespace {
+
+using Stub = v1::Trainyard::Stub;
+
+std::string RenderProjects(const v1::ListProjectsResponse& response, const Context& context) {
+  if (response.projects().empty())
+    return "No projects yet. `trainyard project add URL --name NAME` makes one.\n";
+  Table table({{"NAME", false, true},
+               {"URL", false, true},
+               {"BRANCH", false, true},
+               {"LAST COMMIT"},
+               {"PROBLEM", false, true}});
+  for (const v1::Project& project : response.projects()) {
+    table.Add({CleanLine(project.name(), 200), CleanLine(project.url(), 300),
+               project.branch().empty() ? "(default)" : CleanLine(project.branch(), 200),
+               project.last_commit().empty() ? "-" : CleanLine(project.last_commit().substr(0, 12)),
+               Cell(project.last_error().empty() ? "-" : CleanLine(project.last_error(), 1000),
+                    project.last_error().empty() ? Colour::kPlain : Colour::kRed)});
+  }
+  return table.Render(context.style());
+}
+
+std::string RenderWorkers(const v1::ListWorkersResponse& response, const Context& context) {
+  if (response.workers().empty()) return "No workers.\n";
+  Table table({{"WORKER", true},
+               {"NAME", false, true},
+               {"POOL"},
+               {"DEVICE", false, true},
+               {"STATE"},
+               {"AT WORK ON"}});
+  for (const v1::Worker& worker : response.workers()) {
+    table.Add({std::to_string(worker.id()), CleanLine(worker.name(), 200),
+               CleanLine(worker.pool(), 40), CleanLine(worker.device(), 200),
+               StateCell(worker.state()),
+               worker.job() == 0 ? "-"
+                                 : fmt::format("job {}, trial {}, attempt {}", worker.job(),
+                                               worker.trial(), worker.attempt())});
+  }
+  return table.Render(context.style());
+}
+
+// A worker's number, or the number of the worker with that name.
+absl::StatusOr<int64_t> FindWorker(Context& context, const std::string& text) {
+  const auto response = context.client->Call(&Stub::ListWorkers, v1::ListWorkersRequest());
+  if (!response.ok()) return response.status();
+  std::string known;
+  for (const v1::Worker& worker : response->workers()) {
+    if (std::to_string(worker.id()) == text || worker.name() == text) return worker.id();
+    if (known.size() < 500)
+      known += fmt::format("{}{} ({})", known.empty() ? "" : ", ", worker.id(),
+                           CleanLine(worker.name(), 100));
+  }
+  return absl::NotFoundError(fmt::format("no worker \"{}\"; there {}", CleanLine(text, 120),
+                                         known.empty() ? "are none" : "are " + known));
+}
+
+absl::StatusOr<int> AddOneProject(Context& context, v1::AddProjectRequest request) {
+  // A path means this machine's; the coordinator may run in another folder.
+  std::error_code error;
+  if (std::filesystem::exists(request.url(), error))
+    request.set_url(std::filesystem::absolute(request.url()).string());
+  const auto project =
+      context.client->Call(&Stub::AddProject, request, Client::Milliseconds(120'000));
+  if (!project.ok()) return project.status();
+  Print(context, *project, [&] {
+    return fmt::format("project {} watches {}{}\n", CleanLine(project->name()),
+                       CleanLine(project->url()),
+                       project->branch().empty() ? "" : ", branch " + CleanLine(project->branch()));
+  });
+  return kDone;
+}
+
+}  // namespace
+
+void AddProject(CLI::App& app, Context& context) {
+  CLI::App* project =
+      AddCommand(app, "project", "Repositories that are watched: every push becomes a job",
+                 "  trainyard project add https://host/team/cnn.git --name cnn --branch main\n"
+                 "  trainyard project list");
+  project->require_subcommand(1);
+  struct Options {
+    std::string url, name, branch;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* add =
+      AddCommand(*project, "add", "Watch a repository",
+                 "  trainyard project add https://host/team/cnn.git --name cnn\n"
+                 "  trainyard project add git@host:team/cnn.git --name cnn --branch main\n"
+                 "  trainyard project add /srv/git/cnn.git --name cnn");
+  add->add_option("URL", options->url, "https://, ssh:// or file:// URL, user@host:path, or a path")
+      ->required()
+      ->type_name("");
+  add->add_option("--name", options->name, "What the project is called")
+      ->required()
+      ->type_name("NAME");
+  add->add_option("--branch", options->branch,
+                  "The branch to watch (default: the repository's own default)")
+      ->type_name("BRANCH");
+  add->callback([&context, options] {
+    context.action = [&context, options] {
+      v1::AddProjectRequest request;
+      request.set_url(options->url);
+      request.set_name(options->name);
+      request.set_branch(options->branch);
+      return AddOneProject(context, std::move(request));
+    };
+  });
+  CLI::App* list =
+      AddCommand(*project, "list", "All watched repositories", "  trainyard project list");
+  list->callback([&context] {
+    context.action = [&context]() -> absl::StatusOr<int> {
+      const auto response = context.client->Call(&Stub::ListProjects, v1::ListProjectsRequest());
+      if (!response.ok()) return response.status();
+      Print(context, *response, [&] { return RenderProjects(*response, context); });
+      return kDone;
+    };
+  });
+  CLI::App* remove =
+      AddCommand(*project, "remove", "Watch a repository no longer; its jobs and models stay",
+                 "  trainyard project remove cnn");
+  remove->add_option("NAME", options->name, "The project's name")->required()->type_name("");
+  remove->callback([&context, options] {
+    context.action = [&context, options]() -> absl::StatusOr<int> {
+      v1::RemoveProjectRequest request;
+      request.set_name(options->name);
+      const auto response = context.client->Call(&Stub::RemoveProject, request);
+      if (!response.ok()) return response.status();
+      Print(context, *response,
+            [&] { return fmt::format("project {} removed\n", CleanLine(options->name)); });
+      return kDone;
+    };
+  });
+}
+
+void AddWorker(CLI::App& app, Context& context) {
+  CLI::App* worker = AddCommand(app, "worker", "List workers, and take them out of service",
+                                "  trainyard worker list\n  trainyard worker drain 3");
+  worker->require_subcommand(1);
+  CLI::App* list =
+      AddCommand(*worker, "list", "All workers and what they are at", "  trainyard worker list");
+  list->callback([&context] {
+    context.action = [&context]() -> absl::StatusOr<int> {
+      const auto response = context.client->Call(&Stub::ListWorkers, v1::ListWorkersRequest());
+      if (!response.ok()) return response.status();
+      Print(context, *response, [&] { return RenderWorkers(*response, context); });
+      return kDone;
+    };
+  });
+  auto name = std::make_shared<std::string>();
+  CLI::App* drain =
+      AddCommand(*worker, "drain", "Give a worker no more work; it leaves when it is done",
+                 "  trainyard worker drain 3\n  trainyard worker drain gpu-host/4711");
+  drain->add_option("WORKER", *name, "The worker's number or name")->required()->type_name("");
+  drain->callback([&context, name] {
+    context.action = [&context, name]() -> absl::StatusOr<int> {
+      const auto id = FindWorker(context, *name);
+      if (!id.ok()) return id.status();
+      v1::DrainWorkerRequest request;
+      request.set_worker(*id);
+      const auto drained = context.client->Call(&Stub::DrainWorker, request);
+      if (!drained.ok()) return drained.status();
+      Print(context, *drained, [&] {
+        return fmt::format("worker {} ({}) {}\n", drained->id(), CleanLine(drained->name()),
+                           StateCell(drained->state()).text);
+      });
+      return kDone;
+    };
+  });
+}
+
+void AddVersion(CLI::App& app, Context& context) {
+  CLI::App* version = AddCommand(
+      app, "version", "The version of this program and of the coordinator", "  trainyard version");
+  version->callback([&context] {
+    context.action = [&context]() -> absl::StatusOr<int> {
+      v1::ServerInfo info;
+      bool answered = false;
+      if (context.client->Connect(Client::Milliseconds(2'000)).ok()) {
+        const auto response = context.client->Call(&Stub::GetServerInfo, v1::GetServerInfoRequest(),
+                                                   Client::Milliseconds(2'000));
+        answered = response.ok();
+        if (answered) info = *response;
+      }
+      if (context.json()) {
+        const std::string server = answered ? Json(info, true) : "null\n";
+        context.out() << fmt::format("{{\"version\":\"{}\",\"coordinator\":{}}}\n",
+                                     TRAINYARD_VERSION, server.substr(0, server.size() - 1));
+        return kDone;
+      }
+      context.out() << fmt::format("trainyard {}\n", TRAINYARD_VERSION);
+      context.out() << (answered
+                            ? fmt::format("coordinator {} at {}, state in {}\n",
+                                          CleanLine(info.version()), context.client->address(),
+                                          CleanLine(info.state_dir()))
+                            : fmt::format("no coordinator at {}\n", context.client->address()));
+      return kDone;
+    };
+  });
+}
+
+}  // namespace trainyard::cli

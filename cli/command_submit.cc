@@ -1,0 +1,201 @@
+// `submit`.
+#include <fmt/format.h>
+
+#include <random>
+#include <thread>
+
+#include "cli/command.h"
+#include "cli/parse.h"
+#include "cli/source_tree.h"
+#include "cli/text.h"
+
+namespace trainyard::cli {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr int64_t kMaxUploadBytes = 256 << 20;
+constexpr size_t kPieceBytes = 1 << 20;
+// The coordinator may have to fetch a repository first.
+constexpr milliseconds kSubmitLimit{600'000};
+
+struct Options {
+  std::string source;
+  std::string target;
+  std::string budget;
+  std::string spec_file;
+  std::vector<std::string> overrides;
+  bool manual = false;
+  bool again = false;
+  bool wait = false;
+  bool watch = false;
+  FollowJobOptions follow;
+};
+
+// A name for this request, so that sending it twice makes one job.
+std::string NewRequestId() {
+  std::random_device random;
+  return fmt::format("cli-{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
+}
+
+absl::StatusOr<SourceTree> ReadTree(const Source& source, const std::string& spec_file) {
+  auto tree = source.kind == Source::Kind::kFolder ? ReadFolder(source.location)
+                                                   : ReadRevision(source.location, source.revision);
+  if (!tree.ok()) return tree;
+  if (!spec_file.empty()) {
+    if (absl::Status status = UseSpec(*tree, spec_file); !status.ok()) return status;
+  }
+  if (absl::Status status = CheckSize(*tree, kMaxUploadBytes); !status.ok()) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: {}", CleanLine(source.location), std::string(status.message())));
+  }
+  return tree;
+}
+
+// Sends the tree; answers its snapshot's hash.
+absl::StatusOr<std::string> Upload(Context& context, const SourceTree& tree) {
+  if (absl::Status status = context.client->Connect(); !status.ok()) return status;
+  grpc::ClientContext call;
+  v1::UploadSourceResponse response;
+  const auto writer = context.client->stub().UploadSource(&call, &response);
+  bool broken = false;
+  v1::UploadSourceRequest request;
+  const absl::Status packed =
+      WriteTar(tree, kPieceBytes, [&](std::string_view piece) -> absl::Status {
+        request.set_data(piece.data(), piece.size());
+        broken = !writer->Write(request);
+        return broken ? absl::AbortedError("the coordinator ended the upload") : absl::OkStatus();
+      });
+  if (!packed.ok() &&
+      !broken) {  // ours to tell; without a proper end the coordinator keeps nothing
+    call.TryCancel();
+    (void)writer->Finish();
+    return packed;
+  }
+  writer->WritesDone();
+  const grpc::Status status = writer->Finish();
+  if (!status.ok()) return context.client->Explain(status);
+  if (broken) return packed;
+  return response.snapshot_sha256();
+}
+
+// Sends the request again after a cut: its ID makes that harmless.
+absl::StatusOr<v1::SubmitJobResponse> Send(Context& context, const v1::SubmitJobRequest& request) {
+  constexpr int kTries = 4;
+  for (int i = 1;; ++i) {
+    auto response = context.client->Call(&v1::Trainyard::Stub::SubmitJob, request, kSubmitLimit);
+    if (response.status().code() != absl::StatusCode::kUnavailable || i == kTries) return response;
+    std::this_thread::sleep_for(milliseconds(250 << i));
+  }
+}
+
+absl::StatusOr<v1::SubmitJobRequest> MakeRequest(const Options& options) {
+  v1::SubmitJobRequest request;
+  if (!options.budget.empty()) {
+    const auto budget = ParseBudget(options.budget);
+    if (!budget.ok()) return budget.status();
+    for (const std::string& override : *budget) request.add_overrides(override);
+  }
+  for (const std::string& override : options.overrides) {
+    if (absl::Status status = CheckOverride(override); !status.ok()) return status;
+    request.add_overrides(override);
+  }
+  if (options.target.size() > 200)
+    return absl::InvalidArgumentError("--target: longer than 200 characters");
+  request.set_target(options.target);
+  request.set_manual(options.manual);
+  request.set_again(options.again);
+  request.set_request_id(NewRequestId());
+  return request;
+}
+
+absl::StatusOr<int> Submit(Context& context, const Options& options) {
+  if (absl::Status status = CheckFollowOptions(options.follow); !status.ok()) return status;
+  auto request = MakeRequest(options);
+  if (!request.ok()) return request.status();
+  const auto source = ParseSource(options.source);
+  if (!source.ok()) return source.status();
+  if (source->kind == Source::Kind::kRemote) {
+    if (!options.spec_file.empty()) {
+      return absl::InvalidArgumentError(
+          "--file: goes with a folder only; a repository brings its own trainyard.yaml");
+    }
+    request->set_url(source->location);
+    request->set_revision(source->revision);
+  } else {
+    const auto tree = ReadTree(*source, options.spec_file);
+    if (!tree.ok()) return tree.status();
+    for (const std::string& note : tree->notes) context.err() << "trainyard: " << note << "\n";
+    const auto snapshot = Upload(context, *tree);
+    if (!snapshot.ok()) return snapshot.status();
+    request->set_snapshot_sha256(*snapshot);
+    request->set_source(source->location);
+    request->set_commit(tree->commit);
+  }
+  const auto response = Send(context, *request);
+  if (!response.ok()) return response.status();
+  const int64_t job = response->job();
+  const std::string line =
+      response->existed()
+          ? fmt::format("job {} is the same request already; --again makes another\n", job)
+          : fmt::format("job {}\n", job);
+  if (context.json() && !options.wait) {
+    context.out() << Json(*response, options.watch) << std::flush;
+  } else {
+    (context.json() ? context.err() : context.out()) << line << std::flush;
+  }
+  if (options.watch) return WatchJob(context, job, options.follow);
+  if (options.wait) return WaitForJob(context, job, options.follow);
+  if (!context.json()) context.out() << fmt::format("Look on with `trainyard watch {}`.\n", job);
+  return kDone;
+}
+
+}  // namespace
+
+void AddSubmit(CLI::App& app, Context& context) {
+  CLI::App* command = AddCommand(
+      app, "submit", "Train a folder, a commit of a local repository, or a repository by its URL",
+      "  trainyard submit .                                    this folder as it stands\n"
+      "  trainyard submit .@v1.2 --target 0.92 --watch         a tag of it, and look on\n"
+      "  trainyard submit https://host/team/cnn.git@main --budget trials=8,time=2h,epochs=30\n"
+      "  trainyard submit . --set train.lr=0.05 --set network.layers[0].conv.filters=16\n"
+      "  trainyard submit . --wait --timeout 2h --junit report.xml      in a pipeline\n"
+      "\nA folder is uploaded without what .gitignore names, at most 256 MiB; data is better named "
+      "by path or URL\n"
+      "in trainyard.yaml. The same code and spec make the same job, unless --again is given.");
+  auto options = std::make_shared<Options>();
+  command
+      ->add_option("SOURCE", options->source,
+                   "PATH, PATH@REV, URL or URL@REV; REV: branch, tag or commit")
+      ->required()
+      ->type_name("");
+  command
+      ->add_option("--target", options->target,
+                   "When the job is done: 0.92, \"val_accuracy >= 0.92\" or \"val_loss <= 0.3\"")
+      ->type_name("BOUND");
+  command
+      ->add_option("--budget", options->budget,
+                   "Limits: trials=8,time=2h,epochs=30, or some of them")
+      ->type_name("LIMITS");
+  AddSetOption(command, options->overrides);
+  command
+      ->add_option("-f,--file", options->spec_file,
+                   "Use this spec instead of the folder's trainyard.yaml")
+      ->type_name("FILE");
+  command->add_flag("--manual", options->manual,
+                    "Wait after each trial for `trainyard tweak` or `job cancel`");
+  command->add_flag("--again", options->again, "Make a new job even if the same one exists");
+  CLI::Option* wait = command->add_flag("--wait", options->wait,
+                                        "Wait until the job has ended, as `trainyard wait`");
+  command
+      ->add_flag("--watch", options->watch, "Look on until the job has ended, as `trainyard watch`")
+      ->excludes(wait);
+  AddFollowOptions(command, options->follow, true);
+  command->get_option("--timeout")->needs(wait);
+  command->get_option("--junit")->needs(wait);
+  command->callback([&context, options] {
+    context.action = [&context, options] { return Submit(context, *options); };
+  });
+}
+
+}  // namespace trainyard::cli

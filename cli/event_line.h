@@ -1,0 +1,43 @@
+// One event as one good line: time, kind, and what happened. On a terminal with colours, symbols
+// and wrapped lines; in a pipe always exactly one plain line an event.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "cli/style.h"
+#include "trainyard/v1/resources.pb.h"
+
+namespace trainyard::cli {
+
+// How a job's or trial's state reads, and its colour.
+Cell StateCell(v1::JobState state);
+Cell StateCell(v1::TrialState state);
+Cell StateCell(v1::Worker::State state);
+bool IsOver(v1::JobState state);
+
+// "train.lr 0.1 -> 0.05; 3 more ..." of a tweak's changes, harmless for a terminal.
+std::string ChangesText(const v1::Tweak& tweak);
+
+class EventLines {
+ public:
+  // `with_job`: events of several jobs follow, so each line names its own.
+  EventLines(const Style& style, bool with_job) : style_(style), with_job_(with_job) {}
+  // Which epochs are marked as the best so far; by default the highest validation accuracy.
+  void RankByLoss() { by_loss_ = true; }
+
+  // With a newline at the end.
+  std::string Render(const v1::Event& event);
+
+ private:
+  std::string EpochText(const v1::Epoch& epoch, int room) const;
+  bool IsBest(int64_t job, const v1::Epoch& epoch);
+
+  const Style style_;
+  const bool with_job_;
+  bool by_loss_ = false;
+  std::map<int64_t, double> best_;  // by job
+};
+
+}  // namespace trainyard::cli

@@ -1,0 +1,225 @@
+#include "cli/job_view.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+#include "cli/event_line.h"
+#include "cli/text.h"
+
+namespace trainyard::cli {
+namespace {
+
+constexpr int kMaxWidth = 100;
+constexpr int kKeyWidth = 11;
+
+// "key        value", the value wrapped under itself.
+std::string Field(const Style& style, const char* key, const std::string& value,
+                  Colour colour = Colour::kPlain) {
+  if (value.empty()) return "";
+  std::string out;
+  for (const std::string& line : Wrap(value, std::min(style.width, kMaxWidth) - kKeyWidth - 2)) {
+    out += "  " + style.Paint(Colour::kDim, PadRight(out.empty() ? key : "", kKeyWidth)) +
+           style.Paint(colour, line) + "\n";
+  }
+  return out;
+}
+
+std::string SourceText(const v1::Job& job) {
+  std::string text =
+      job.project().empty() ? "" : fmt::format("project {}, ", CleanLine(job.project()));
+  text += CleanLine(job.source());
+  if (!job.commit().empty())
+    text += fmt::format(", commit {}", CleanLine(job.commit().substr(0, 12)));
+  return text;
+}
+
+std::string BudgetText(const v1::Budget& budget) {
+  std::vector<std::string> parts;
+  if (budget.trials() > 0) parts.push_back(fmt::format("{} trials", FormatCount(budget.trials())));
+  if (budget.time_ms() > 0) parts.push_back(FormatDuration(budget.time_ms()) + " of training");
+  if (budget.epochs() > 0) parts.push_back(fmt::format("{} epochs", FormatCount(budget.epochs())));
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+std::string ChangeAndReason(const v1::Trial& trial) {
+  std::vector<std::string> lines;
+  if (trial.has_tweak()) {
+    lines.push_back(ChangesText(trial.tweak()));
+    std::string reason = CleanLine(trial.tweak().finding());
+    if (!trial.tweak().reason().empty()) {
+      reason += (reason.empty() ? "" : ": ") + CleanLine(trial.tweak().reason());
+    }
+    lines.push_back(reason);
+  } else {
+    lines.push_back("as the spec says");
+  }
+  if (!trial.description().empty()) {
+    lines.push_back(fmt::format("{} ({} values)", CleanLine(trial.description()),
+                                FormatCount(trial.parameters())));
+  }
+  const bool plain =
+      trial.state() == v1::TRIAL_STATE_COMPLETED || trial.state() == v1::TRIAL_STATE_RUNNING;
+  if (!plain && !trial.reason().empty()) lines.push_back(CleanLine(trial.reason()));
+  lines.erase(std::remove(lines.begin(), lines.end(), ""), lines.end());
+  return fmt::format("{}", fmt::join(lines, "\n"));
+}
+
+std::string EpochsText(const v1::Trial& trial) {
+  std::set<int> epochs;  // one that a restart repeated counts once
+  for (const v1::Epoch& epoch : trial.epochs()) epochs.insert(epoch.epoch());
+  return fmt::format("{}/{}", epochs.size(), trial.configuration().training().epochs());
+}
+
+// The classes that are mixed up the most, by the test set.
+std::string ConfusionText(const v1::Model& model) {
+  const int classes = model.class_names_size();
+  if (classes < 2 || model.confusion_size() != classes * classes) return "";
+  std::vector<std::pair<int64_t, int>> wrong;
+  for (int i = 0; i < model.confusion_size(); ++i) {
+    if (i / classes != i % classes && model.confusion(i) > 0)
+      wrong.emplace_back(model.confusion(i), i);
+  }
+  std::sort(wrong.begin(), wrong.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  });
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < std::min<size_t>(3, wrong.size()); ++i) {
+    const auto [count, cell] = wrong[i];
+    parts.push_back(fmt::format("{} {} taken for {}", FormatCount(count),
+                                CleanLine(model.class_names(cell / classes), 40),
+                                CleanLine(model.class_names(cell % classes), 40)));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+std::string ModelFields(const v1::Job& job, const std::string& state_dir, const Style& style) {
+  if (!job.has_model()) {
+    const std::string best = BestText(job);
+    if (best.empty()) return "";
+    return "\n" +
+           Field(style, "best so far",
+                 fmt::format("trial {}, epoch {}: {}", job.best_trial(), job.best_epoch(), best));
+  }
+  const v1::Model& model = job.model();
+  const std::string validation = FormatMetric(model.val_accuracy());
+  const std::string test =
+      model.test_count() == 0
+          ? "no test set"
+          : fmt::format("test accuracy {} on {} images", FormatMetric(model.test_accuracy()),
+                        FormatCount(model.test_count()));
+  std::string out = "\n";
+  out += Field(style, "best model",
+               fmt::format("trial {}, epoch {}: validation accuracy {}, {}", model.trial(),
+                           model.epoch(), validation, test),
+               model.target_met() ? Colour::kGreen : Colour::kYellow);
+  out += Field(style, "",
+               model.description().empty()
+                   ? ""
+                   : fmt::format("{} ({} values)", CleanLine(model.description()),
+                                 FormatCount(model.parameters())));
+  out += Field(style, "mixed up", ConfusionText(model));
+  const std::string where =
+      state_dir.empty() ? "the coordinator's state folder" : CleanLine(state_dir);
+  out += Field(style, "lies in", fmt::format("{}, named by its SHA-256:", where));
+  out += Field(
+      style, "",
+      fmt::format("ONNX {}, {}", FormatBytes(model.onnx_bytes()), CleanLine(model.onnx_sha256())));
+  out += Field(style, "",
+               fmt::format("safetensors {}, {}", FormatBytes(model.safetensors_bytes()),
+                           CleanLine(model.safetensors_sha256())));
+  out += Field(style, "get it", fmt::format("trainyard model get {} -o best.onnx", job.id()));
+  return out;
+}
+
+}  // namespace
+
+std::string TargetText(const v1::Target& target) {
+  switch (target.metric()) {
+    case v1::Target::VAL_ACCURACY:
+      return fmt::format("val_accuracy >= {:.6g}", target.bound());
+    case v1::Target::VAL_LOSS:
+      return fmt::format("val_loss <= {:.6g}", target.bound());
+    default:
+      return "";
+  }
+}
+
+std::string BestText(const v1::Job& job) {
+  if (job.best_trial() == 0) return "";
+  const bool loss = job.spec().target().metric() == v1::Target::VAL_LOSS;
+  return fmt::format("{} {}", loss ? "val_loss" : "val_accuracy", FormatMetric(job.best_metric()));
+}
+
+ExitCode ExitCodeOf(v1::JobState state) {
+  switch (state) {
+    case v1::JOB_STATE_BELOW_TARGET:
+      return kBelowTarget;
+    case v1::JOB_STATE_FAILED:
+      return kJobFailed;
+    case v1::JOB_STATE_CANCELLED:
+      return kJobCancelled;
+    default:
+      return kDone;
+  }
+}
+
+std::string RenderTrials(const v1::Job& job, const Style& style) {
+  const bool loss = job.spec().target().metric() == v1::Target::VAL_LOSS;
+  Table table({{"TRIAL", true},
+               {"STATE"},
+               {"CHANGE AND REASON", false, true},
+               {loss ? "VAL LOSS" : "ACCURACY", true},
+               {"EPOCHS", true},
+               {"RESTARTS", true},
+               {"TIME", true}});
+  for (const v1::Trial& trial : job.trials()) {
+    const bool best = trial.number() == job.best_trial();
+    const std::string metric = trial.best_epoch() == 0 ? "-" : FormatMetric(trial.best_metric());
+    table.Add({std::to_string(trial.number()), StateCell(trial.state()), ChangeAndReason(trial),
+               Cell(metric, best ? Colour::kGreen : Colour::kPlain), EpochsText(trial),
+               Cell(std::to_string(trial.restarts()),
+                    trial.restarts() > 0 ? Colour::kYellow : Colour::kPlain),
+               FormatDuration(trial.training_ms())});
+  }
+  return table.empty() ? "" : table.Render(style);
+}
+
+std::string RenderJob(const v1::Job& job, const std::string& state_dir, const Style& style,
+                      int64_t now_ms) {
+  const Cell state = StateCell(job.state());
+  std::string out =
+      style.Paint(Colour::kBold, fmt::format("job {}  {}", job.id(), CleanLine(job.name()))) +
+      "  " + style.Paint(state.colour, state.text) + (job.manual() ? "  (manual)" : "") + "\n";
+  out += Field(style, "source", SourceText(job));
+  out += Field(style, "target", TargetText(job.spec().target()));
+  out += Field(style, "budget", BudgetText(job.spec().budget()));
+  const int64_t end_ms = job.ended_ms() > 0 ? job.ended_ms() : now_ms;
+  out += Field(
+      style, "started",
+      fmt::format("{}, {} {}", FormatDate(job.created_ms()), job.ended_ms() > 0 ? "took" : "for",
+                  FormatDuration(end_ms - job.created_ms())));
+  out += Field(style, "reason", CleanLine(job.reason()));
+  if (job.has_proposal()) {
+    const std::string text =
+        fmt::format("{}: {} (expected: {})", ChangesText(job.proposal()),
+                    CleanLine(job.proposal().reason()), CleanLine(job.proposal().expectation()));
+    out += Field(style, "proposal", text, Colour::kYellow);
+    out += Field(style, "next",
+                 fmt::format("trainyard tweak {0}, or trainyard job cancel {0}", job.id()));
+  }
+  const std::string trials = RenderTrials(job, style);
+  if (!trials.empty()) out += "\n" + trials;
+  return out + ModelFields(job, state_dir, style);
+}
+
+std::string JobLine(const v1::Job& job) {
+  std::string line =
+      fmt::format("job {} {} {}", job.id(), CleanLine(job.name()), StateCell(job.state()).text);
+  if (!job.reason().empty()) line += ": " + CleanLine(job.reason());
+  return line;
+}
+
+}  // namespace trainyard::cli

@@ -276,6 +276,16 @@ void CheckState(const Graph& graph, const ProgramState& state) {
   if (!state.moment2.empty()) CheckSize("moment2", state.moment2.size(), graph.parameter_count);
 }
 
+void CheckLogits(const Graph& graph, std::span<const int32_t> indices,
+                 std::span<const float> logits) {
+  if (logits.empty()) return;
+  CheckSize("logits", logits.size(), static_cast<int64_t>(indices.size()) * graph.classes);
+}
+
+void CheckGradients(const Graph& graph, std::span<const float> gradients) {
+  CheckSize("gradients", gradients.size(), graph.parameter_count);
+}
+
 void CheckNormalisation(const Graph& graph, std::span<const float> mean,
                         std::span<const float> inverse_std) {
   CheckSize("normalisation mean", mean.size(), graph.values[0].channels);

@@ -30,6 +30,9 @@ void CheckScalars(const Graph& graph, const StepScalars& scalars);
 // Throws Error unless every span has the size that the graph asks for (moments may be empty:
 // zeros).
 void CheckState(const Graph& graph, const ProgramState& state);
+void CheckLogits(const Graph& graph, std::span<const int32_t> indices,
+                 std::span<const float> logits);
+void CheckGradients(const Graph& graph, std::span<const float> gradients);
 void CheckNormalisation(const Graph& graph, std::span<const float> mean,
                         std::span<const float> inverse_std);
 

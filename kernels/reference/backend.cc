@@ -92,10 +92,7 @@ class ReferenceProgram : public Program {
   EvaluationResult Evaluate(const ImageSet& images, std::span<const int32_t> indices,
                             std::span<float> logits) override {
     CheckBatch(graph_, images, indices);
-    if (!logits.empty() && logits.size() != indices.size() * graph_.classes) {
-      throw Error("logits has room for " + std::to_string(logits.size()) + " floats, expected " +
-                  std::to_string(indices.size() * graph_.classes));
-    }
+    CheckLogits(graph_, indices, logits);
     Load(images, indices, nullptr);
     for (size_t i = 0; i < graph_.ops.size(); ++i) Forward(pass_, static_cast<int>(i));
     const std::vector<double>& values = pass_.values[graph_.ops.back().output];
@@ -105,10 +102,7 @@ class ReferenceProgram : public Program {
   }
 
   void ReadGradients(std::span<float> gradients) const override {
-    if (gradients.size() != pass_.parameter_gradients.size()) {
-      throw Error("gradients has room for " + std::to_string(gradients.size()) +
-                  " floats, expected " + std::to_string(pass_.parameter_gradients.size()));
-    }
+    CheckGradients(graph_, gradients);
     std::copy(pass_.parameter_gradients.begin(), pass_.parameter_gradients.end(),
               gradients.begin());
   }

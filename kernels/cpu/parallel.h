@@ -1,0 +1,45 @@
+// Spreads loops over OpenMP threads. Who computes what depends on the number of threads; what is
+// computed, and in which order sums are taken, does not.
+#pragma once
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace trainyard::kernels::cpu {
+
+// Fixes the number of OpenMP threads of the calling thread's parallel regions, for oneDNN and for
+// us.
+class ThreadScope {
+ public:
+  explicit ThreadScope(int threads) : before_(omp_get_max_threads()) {
+    omp_set_num_threads(threads);
+  }
+  ~ThreadScope() { omp_set_num_threads(before_); }
+  ThreadScope(const ThreadScope&) = delete;
+  ThreadScope& operator=(const ThreadScope&) = delete;
+
+ private:
+  const int before_;
+};
+
+// body(i) for i in 0 .. count - 1.
+template <typename Body>
+void ParallelFor(int64_t count, const Body& body) {
+#pragma omp parallel for schedule(static) if (count > 1)
+  for (int64_t i = 0; i < count; ++i) body(i);
+}
+
+// body(begin, end) over spans that cover 0 .. count - 1; small counts stay on this thread.
+template <typename Body>
+void ParallelSpans(int64_t count, const Body& body) {
+  constexpr int64_t kSpan = 8192;
+  const int64_t spans = (count + kSpan - 1) / kSpan;
+#pragma omp parallel for schedule(static) if (spans > 1)
+  for (int64_t i = 0; i < spans; ++i) {
+    body(i * kSpan, std::min(count, (i + 1) * kSpan));
+  }
+}
+
+}  // namespace trainyard::kernels::cpu

@@ -1,0 +1,325 @@
+#include "worker/agent/native_runner.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
+#include <filesystem>
+#include <new>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/spec_convert.h"
+#include "spdlog/spdlog.h"
+#include "worker/agent/checkpoint_publisher.h"
+#include "worker/agent/data_loader.h"
+#include "worker/agent/digest.h"
+#include "worker/agent/finish.h"
+#include "worker/agent/report_buffer.h"
+#include "worker/agent/retry.h"
+#include "worker/engine/trainer.h"
+
+namespace trainyard::agent {
+namespace {
+
+using v1::AttemptEnded;
+
+struct Ending {
+  AttemptEnded::Outcome outcome;
+  std::string message;
+};
+
+// Thrown inside this file alone, from whatever depth finds that the attempt cannot go on.
+struct Ended {
+  Ending ending;
+};
+
+[[noreturn]] void End(AttemptEnded::Outcome outcome, std::string message) {
+  throw Ended{{outcome, std::move(message)}};
+}
+
+// Ends the attempt unless the status is fine.
+void Require(const absl::Status& status, AttemptControl& control, int64_t step) {
+  if (status.ok()) return;
+  if (absl::IsCancelled(status) && control.wish() >= Wish::kStop) {
+    End(AttemptEnded::STOPPED,
+        absl::StrCat("stopped (", control.reason(), ") before training; it stands at step ", step));
+  }
+  End(absl::IsInvalidArgument(status) ? AttemptEnded::FAILED_FINALLY : AttemptEnded::FAILED,
+      std::string(status.message()));
+}
+
+class Observer : public engine::TrainingObserver {
+ public:
+  Observer(const v1::Start& start, bool exact, CheckpointPublisher& publisher, Uplink& uplink,
+           AttemptControl& control)
+      : start_(start), exact_(exact), publisher_(publisher), uplink_(uplink), control_(control) {}
+
+  void OnPhase(engine::Phase phase) override {
+    control_.set_phase(phase == engine::Phase::kTraining     ? v1::PHASE_TRAINING
+                       : phase == engine::Phase::kEvaluating ? v1::PHASE_EVALUATING
+                                                             : v1::PHASE_LOADING);
+  }
+
+  void OnStep(int64_t steps_done) override { control_.set_step(steps_done); }
+
+  void OnEpoch(const engine::EpochMetrics& metrics) override {
+    v1::WorkerMessage message;
+    *message.mutable_epoch()->mutable_attempt() = start_.attempt();
+    v1::Epoch* epoch = message.mutable_epoch()->mutable_epoch();
+    epoch->set_trial(start_.trial_number());
+    epoch->set_attempt(start_.attempt_number());
+    epoch->set_epoch(metrics.epoch);
+    epoch->set_step(metrics.step);
+    epoch->set_train_loss(metrics.train_loss);
+    epoch->set_train_accuracy(metrics.train_accuracy);
+    epoch->set_val_loss(metrics.val_loss);
+    epoch->set_val_accuracy(metrics.val_accuracy);
+    epoch->set_learning_rate(metrics.learning_rate);
+    epoch->set_images_per_second(metrics.images_per_second);
+    epoch->set_seconds(metrics.seconds);
+    epoch->set_exact(exact_);
+    spdlog::info("{}: epoch {}: loss {:.4f}, val_loss {:.4f}, val_accuracy {:.4f}, {:.0f} images/s",
+                 Describe(start_.attempt()), metrics.epoch, metrics.train_loss, metrics.val_loss,
+                 metrics.val_accuracy, metrics.images_per_second);
+    publisher_.OnEpoch(metrics.epoch, metrics.val_accuracy, metrics.val_loss);
+    uplink_.Report(std::move(message), control_);
+  }
+
+  void OnCheckpoint(engine::Checkpoint checkpoint) override {
+    const bool all_done = checkpoint.end_of_epoch &&
+                          checkpoint.epoch == start_.configuration().training().epochs();
+    publisher_.Add(std::move(checkpoint), all_done || stopping_);
+  }
+
+  Wish AtStepBoundary() override {
+    switch (control_.wish()) {
+      case agent::Wish::kContinue:
+        return Wish::kContinue;
+      case agent::Wish::kStop: {
+        stopping_ = true;
+        const std::optional<StopRequest> stop = control_.stop();
+        return stop && stop->checkpoint ? Wish::kStop : Wish::kAbandon;
+      }
+      default:
+        return Wish::kAbandon;
+    }
+  }
+
+ private:
+  const v1::Start& start_;
+  const bool exact_;
+  CheckpointPublisher& publisher_;
+  Uplink& uplink_;
+  AttemptControl& control_;
+  bool stopping_ = false;
+};
+
+// One attempt, from its assignment to its ending.
+class NativeAttempt {
+ public:
+  NativeAttempt(const v1::Start& start, const NativeOptions& options, BlobClient& blobs,
+                BlobCache& cache, Uplink& uplink, AttemptControl& control)
+      : start_(start),
+        options_(options),
+        blobs_(blobs),
+        cache_(cache),
+        uplink_(uplink),
+        control_(control),
+        folder_(absl::StrCat(options.work_folder, "/attempt-", start.attempt().attempt(), "-",
+                             start.attempt().fencing())) {}
+
+  Ending Run();
+  int64_t step() const { return trainer_ ? trainer_->steps_done() : checkpoint_step_; }
+  std::vector<int64_t> TakeConfusion() { return std::move(confusion_); }
+  const std::string& folder() const { return folder_; }
+
+ private:
+  void FetchCheckpoint();
+  void LoadData();
+  void Plan();
+  Ending Train();
+  Ending Stopped(CheckpointPublisher& publisher, bool with_checkpoint);
+
+  const v1::Start& start_;
+  const NativeOptions& options_;
+  BlobClient& blobs_;
+  BlobCache& cache_;
+  Uplink& uplink_;
+  AttemptControl& control_;
+  const std::string folder_;
+
+  std::optional<engine::Checkpoint> checkpoint_;
+  int64_t checkpoint_step_ = 0;
+  bool exact_ = true;
+  LoadedData data_;
+  std::unique_ptr<engine::Trainer> trainer_;
+  std::vector<int64_t> confusion_;
+};
+
+Ending NativeAttempt::Run() {
+  control_.set_phase(v1::PHASE_LOADING);
+  std::error_code error;
+  std::filesystem::create_directories(folder_, error);
+  if (error) End(AttemptEnded::FAILED, absl::StrCat(folder_, ": ", error.message()));
+  FetchCheckpoint();
+  LoadData();
+  Plan();
+  if (!start_.finishing()) return Train();
+  Require(Finish(start_, data_, *checkpoint_, *trainer_, blobs_, uplink_, control_), control_,
+          step());
+  return {AttemptEnded::COMPLETED, "tested and exported"};
+}
+
+void NativeAttempt::FetchCheckpoint() {
+  if (start_.checkpoint_sha256().empty()) {
+    if (!start_.finishing()) return;
+    End(AttemptEnded::FAILED_FINALLY, "a finishing attempt came without a checkpoint to finish");
+  }
+  std::string bytes;
+  const absl::Status status = Persist(control_, Wish::kStop, "fetching the checkpoint", [&] {
+    absl::StatusOr<std::string> got =
+        blobs_.FetchToMemory(start_.checkpoint_sha256(), control_, Wish::kStop);
+    if (got.ok()) bytes = *std::move(got);
+    return got.status();
+  });
+  const std::string name = absl::StrCat("checkpoint ", start_.checkpoint_sha256(), ": ");
+  if (absl::IsDataLoss(status) || absl::IsNotFound(status)) {
+    End(AttemptEnded::CHECKPOINT_BROKEN, absl::StrCat(name, status.message()));
+  }
+  Require(status, control_, 0);
+  try {
+    checkpoint_ = engine::ParseCheckpoint(bytes);
+  } catch (const kernels::Error& broken) {
+    End(AttemptEnded::CHECKPOINT_BROKEN, absl::StrCat(name, broken.what()));
+  }
+  checkpoint_step_ = checkpoint_->step;
+  control_.set_step(checkpoint_step_);
+}
+
+void NativeAttempt::LoadData() {
+  DataLoader loader(blobs_, cache_, options_.https, folder_ + "/source", control_);
+  absl::StatusOr<LoadedData> data =
+      loader.Load(start_.spec(), start_.snapshot_sha256(), start_.finishing());
+  Require(data.status(), control_, step());
+  data_ = *std::move(data);
+  std::error_code ignored;  // decoded; what is left over goes with the attempt's folder
+  std::filesystem::remove_all(folder_ + "/source", ignored);
+}
+
+void NativeAttempt::Plan() {
+  if (control_.wish() >= Wish::kStop) {
+    Require(absl::CancelledError(control_.reason()), control_, step());
+  }
+  engine::TrainingData training{&data_.train, data_.validation ? &*data_.validation : nullptr,
+                                start_.spec().validation().fraction(),
+                                start_.spec().validation().seed()};
+  engine::TrainerOptions options{options_.backend, options_.threads,
+                                 start_.spec().checkpoint().every_steps(),
+                                 start_.spec().checkpoint().every_ms(), SpecHash(start_)};
+  try {
+    trainer_ = std::make_unique<engine::Trainer>(FromProto(start_.configuration()), training,
+                                                 options);
+  } catch (const kernels::Error& error) {
+    End(AttemptEnded::FAILED_FINALLY, error.what());
+  }
+  if (!checkpoint_) return;
+  try {
+    exact_ = trainer_->Restore(*checkpoint_) && checkpoint_->exact;
+  } catch (const kernels::Error& error) {
+    End(AttemptEnded::CHECKPOINT_BROKEN,
+        absl::StrCat("checkpoint ", start_.checkpoint_sha256(), ": ", error.what()));
+  }
+  if (!start_.finishing()) checkpoint_.reset();
+}
+
+Ending NativeAttempt::Train() {
+  CheckpointPublisher publisher(start_.attempt(), start_.spec().target().metric(), folder_, blobs_,
+                                uplink_, control_);
+  Observer observer(start_, exact_, publisher, uplink_, control_);
+  engine::Outcome outcome;
+  try {
+    outcome = trainer_->Run(observer);
+  } catch (const kernels::Error& error) {
+    publisher.Drain();
+    End(AttemptEnded::FAILED, absl::StrCat("at step ", step(), ": ", error.what()));
+  }
+  control_.set_phase(v1::PHASE_UPLOADING);
+  if (outcome == engine::Outcome::kStopped) return Stopped(publisher, true);
+  if (outcome == engine::Outcome::kAbandoned) return Stopped(publisher, false);
+  const CheckpointPublisher::Drained drained = publisher.Drain();
+  if (outcome == engine::Outcome::kDiverged) {
+    return {AttemptEnded::DIVERGED,
+            absl::StrCat("loss or weights are not a number any more, in epoch ",
+                         trainer_->epochs_done() + 1, " at step ", step())};
+  }
+  if (drained != CheckpointPublisher::Drained::kPublished) {  // stopped while it waited
+    return {AttemptEnded::STOPPED,
+            absl::StrCat("trained to the end, but its last checkpoint is not stored: ",
+                         publisher.trouble())};
+  }
+  control_.set_phase(v1::PHASE_EVALUATING);
+  confusion_ = trainer_->EvaluateValidation().confusion;
+  return {AttemptEnded::COMPLETED,
+          absl::StrCat("all ", trainer_->epochs_done(), " epochs are done")};
+}
+
+Ending NativeAttempt::Stopped(CheckpointPublisher& publisher, bool with_checkpoint) {
+  using Drained = CheckpointPublisher::Drained;
+  const std::string at = absl::StrCat("stopped at step ", step(), " (", control_.reason(), "), ");
+  if (!with_checkpoint) return {AttemptEnded::STOPPED, at + "without a checkpoint"};
+  const Drained drained = publisher.Drain();
+  if (drained == Drained::kPublished) return {AttemptEnded::STOPPED, at + "with a checkpoint"};
+  std::string message = at + "but its checkpoint is not stored";
+  if (drained == Drained::kKept) absl::StrAppend(&message, "; it is kept in ", folder_);
+  if (!publisher.trouble().empty()) absl::StrAppend(&message, ": ", publisher.trouble());
+  return {AttemptEnded::STOPPED, message};
+}
+
+}  // namespace
+
+std::string SpecHash(const v1::Start& start) {
+  v1::JobSpec bound;
+  *bound.mutable_data() = start.spec().data();
+  *bound.mutable_validation() = start.spec().validation();
+  *bound.mutable_configuration() = start.configuration();
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    bound.SerializeToCodedStream(&coded);
+  }
+  return HashOf(bytes);
+}
+
+std::optional<v1::AttemptEnded> NativeRunner::Run(const v1::Start& start, Uplink& uplink,
+                                                  AttemptControl& control) {
+  NativeAttempt attempt(start, options_, blobs_, cache_, uplink, control);
+  Ending ending;
+  try {
+    ending = attempt.Run();
+  } catch (const Ended& ended) {
+    ending = ended.ending;
+  } catch (const std::bad_alloc&) {
+    ending = {AttemptEnded::OUT_OF_MEMORY,
+              absl::StrCat("out of memory at step ", attempt.step())};
+  } catch (const std::exception& error) {
+    ending = {AttemptEnded::FAILED, absl::StrCat("at step ", attempt.step(), ": ", error.what())};
+  }
+  // A checkpoint that only this host has stays; everything else of the attempt goes.
+  const std::optional<StopRequest> stop = control.stop();
+  if (!stop || stop->publish) {
+    std::error_code ignored;
+    std::filesystem::remove_all(attempt.folder(), ignored);
+  }
+  if (control.wish() >= Wish::kAbandon) return std::nullopt;
+  v1::AttemptEnded ended;
+  *ended.mutable_attempt() = start.attempt();
+  ended.set_outcome(ending.outcome);
+  ended.set_message(ending.message);
+  ended.set_step(attempt.step());
+  for (const int64_t count : attempt.TakeConfusion()) ended.add_confusion(count);
+  return ended;
+}
+
+}  // namespace trainyard::agent

@@ -1,0 +1,186 @@
+// trainyard-worker: registers with a coordinator and trains what it is given, one attempt at a time.
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <random>
+#include <string>
+#include <thread>
+
+#include "CLI/App.hpp"
+#include "CLI/Config.hpp"
+#include "CLI/Formatter.hpp"
+#include "absl/strings/str_cat.h"
+#include "spdlog/spdlog.h"
+#include "worker/agent/agent.h"
+#include "worker/agent/blob_cache.h"
+#include "worker/agent/blob_client.h"
+#include "worker/agent/log.h"
+#include "worker/agent/native_runner.h"
+#include "worker/agent/work_folder.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using namespace trainyard;  // NOLINT: this is the program
+
+constexpr char kVersion[] = "0.1.0";
+constexpr int kWakeUp = SIGUSR2;  // ends the signal thread
+
+struct Flags {
+  std::string coordinator = "localhost:7700";
+  std::string work_folder;
+  std::string cache_folder;
+  std::string pool = "external";
+  std::string backend = "cpu";
+  int64_t launch = 0;
+  int threads = 0;
+  int grace_s = 25;
+  int orphan_limit_s = 1800;
+  bool private_urls = false;
+  bool verbose = false;
+};
+
+// Where a user's programs keep what can be made again.
+std::string DefaultCache() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/') {
+    return absl::StrCat(cache, "/trainyard");
+  }
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
+    return absl::StrCat(home, "/.cache/trainyard");
+  }
+  return absl::StrCat(fs::temp_directory_path().string(), "/trainyard-", getuid());
+}
+
+void Declare(CLI::App& app, Flags& flags) {
+  app.set_version_flag("--version", kVersion);
+  app.add_option("--coordinator", flags.coordinator, "Address of the coordinator, host:port")
+      ->envname("TRAINYARD_COORDINATOR")
+      ->capture_default_str();
+  app.add_option("--work-dir", flags.work_folder,
+                 "Folder for what is under way [the cache folder's `work`]");
+  app.add_option("--cache-dir", flags.cache_folder,
+                 "Folder for fetched sources and data, shared by the workers of a host "
+                 "[~/.cache/trainyard]");
+  app.add_option("--pool", flags.pool, "Pool that this worker belongs to")->capture_default_str();
+  app.add_option("--backend", flags.backend, "What computes: cpu or reference")
+      ->check(CLI::IsMember({"cpu", "reference"}))
+      ->capture_default_str();
+  app.add_option("--threads", flags.threads, "Threads that compute, 0 for one per core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--grace", flags.grace_s, "Seconds for a checkpoint after SIGTERM or SIGINT")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  app.add_option("--orphan-limit", flags.orphan_limit_s,
+                 "Seconds to wait for a coordinator that was never reached")
+      ->check(CLI::Range(1, 7 * 24 * 3600))
+      ->capture_default_str();
+  app.add_option("--launch", flags.launch, "Number under which the coordinator launched this")
+      ->envname("TRAINYARD_LAUNCH")
+      ->check(CLI::NonNegativeNumber);
+  app.add_flag("--private-urls", flags.private_urls,
+               "Fetch data from https URLs at loopback and private addresses too");
+  app.add_flag("--verbose", flags.verbose, "Log more");
+  app.footer(
+      "Ends with 0 when the coordinator says so, 143 after SIGTERM (130 after SIGINT), 6 when no "
+      "coordinator could be reached for the orphan limit, 2 on wrong flags, 1 on other errors.");
+}
+
+v1::RegisterRequest Identity(const Flags& flags) {
+  char host[256] = "localhost";
+  gethostname(host, sizeof host - 1);
+  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+  const unsigned threads = flags.threads > 0 ? static_cast<unsigned>(flags.threads) : cores;
+  std::random_device random;
+  v1::RegisterRequest identity;
+  identity.set_name(absl::StrCat(host, "/", getpid()));
+  identity.set_pool(flags.launch > 0 && flags.pool == "external" ? "process" : flags.pool);
+  identity.set_launch(flags.launch);
+  identity.set_host(host);
+  identity.set_pid(getpid());
+  identity.set_device(
+      absl::StrCat(flags.backend, ", ", threads, threads == 1 ? " thread" : " threads"));
+  identity.set_version(kVersion);
+  identity.set_incarnation(absl::StrCat(absl::Hex(random(), absl::kZeroPad8),
+                                        absl::Hex(random(), absl::kZeroPad8),
+                                        absl::Hex(random(), absl::kZeroPad8),
+                                        absl::Hex(random(), absl::kZeroPad8)));
+  return identity;
+}
+
+// Blocked before any thread exists, so that they all leave these signals to WaitForSignals.
+sigset_t BlockSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, kWakeUp}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
+
+// The first SIGTERM or SIGINT asks the worker to leave; the second one does not ask.
+void WaitForSignals(const sigset_t& signals, agent::Agent& worker) {
+  bool asked = false;
+  for (;;) {
+    int signal = 0;
+    if (sigwait(&signals, &signal) != 0) continue;
+    if (signal == kWakeUp) return;
+    if (asked) _exit(128 + signal);
+    asked = true;
+    worker.Leave(signal == SIGTERM ? "SIGTERM" : "SIGINT", 128 + signal);
+  }
+}
+
+int Work(const Flags& flags, const sigset_t& signals) {
+  absl::StatusOr<agent::WorkFolder> work = agent::WorkFolder::Open(flags.work_folder);
+  if (!work.ok()) {
+    spdlog::error("{}", std::string(work.status().message()));
+    return agent::kExitError;
+  }
+  agent::BlobClient blobs(agent::MakeChannel(flags.coordinator));
+  agent::BlobCache cache(flags.cache_folder + "/blobs");
+  agent::NativeRunner runner({flags.backend, flags.threads, work->path(), {flags.private_urls, ""}},
+                             blobs, cache);
+  agent::AgentOptions options;
+  options.session.identity = Identity(flags);
+  options.session.orphan_limit = std::chrono::seconds(flags.orphan_limit_s);
+  options.grace = std::chrono::seconds(flags.grace_s);
+  agent::Agent worker(agent::MakeChannel(flags.coordinator), runner, options);
+  spdlog::info("worker {} ({}) looks for its coordinator at {}", options.session.identity.name(),
+               options.session.identity.device(), flags.coordinator);
+
+  std::thread listener([&] { WaitForSignals(signals, worker); });
+  const int exit_code = worker.Run();
+  pthread_kill(listener.native_handle(), kWakeUp);
+  listener.join();
+  if (worker.left_checkpoint()) work->Keep();
+  spdlog::info("ended with exit code {}", exit_code);
+  return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const sigset_t signals = BlockSignals();
+  CLI::App app("Trains what a Trainyard coordinator assigns, one attempt at a time.",
+               "trainyard-worker");
+  Flags flags;
+  Declare(app, flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : agent::kExitUsage;
+  }
+  if (flags.cache_folder.empty()) flags.cache_folder = DefaultCache();
+  if (flags.work_folder.empty()) flags.work_folder = flags.cache_folder + "/work";
+  agent::SetUpLogging(flags.verbose);
+  try {
+    return Work(flags, signals);
+  } catch (const std::exception& error) {
+    spdlog::error("{}", error.what());
+    return agent::kExitError;
+  }
+}

@@ -24,11 +24,14 @@ if(TRAINYARD_SANITIZE)
   add_link_options(-fsanitize=${TRAINYARD_SANITIZE})
 endif()
 
+# Designated initializers leave the other fields to their defaults on purpose.
+set(TRAINYARD_WARNINGS -Wall -Wextra -Werror -Wno-missing-field-initializers)
+
 # A library of ours: warnings are errors, includes start at the root of the tree.
 function(trainyard_library name)
   add_library(${name} STATIC ${ARGN})
   target_include_directories(${name} PUBLIC "${CMAKE_SOURCE_DIR}")
-  target_compile_options(${name} PRIVATE -Wall -Wextra -Werror)
+  target_compile_options(${name} PRIVATE ${TRAINYARD_WARNINGS})
 endfunction()
 
 # A test program of ours, each TEST of it one ctest test.
@@ -36,7 +39,7 @@ function(trainyard_test name)
   cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LIBRARIES;LABELS" ${ARGN})
   add_executable(${name} ${T_SOURCES})
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}")
-  target_compile_options(${name} PRIVATE -Wall -Wextra -Werror)
+  target_compile_options(${name} PRIVATE ${TRAINYARD_WARNINGS})
   target_link_libraries(${name} PRIVATE ${T_LIBRARIES} GTest::gmock GTest::gtest GTest::gtest_main)
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 300)

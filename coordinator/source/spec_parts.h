@@ -1,0 +1,38 @@
+// The sections of trainyard.yaml, one function each; spec_reader.cc calls them in order. What is
+// absent keeps its default, which is the value that the struct or message arrives with.
+#pragma once
+
+#include "coordinator/source/job_spec.h"
+#include "coordinator/source/spec_section.h"
+
+namespace trainyard::coordinator {
+
+// Defaults of what has none in network/.
+inline constexpr double kValidationFraction = 0.1;
+inline constexpr int kMaxTrials = 10;
+inline constexpr double kTargetAccuracy = 0.80;
+inline constexpr int64_t kCheckpointEveryMs = 60'000;
+inline constexpr double kAdamWLearningRate = 1e-3;
+inline constexpr double kAdamWWeightDecay = 1e-2;
+
+// spec_data.cc
+void ReadData(const Section& root, v1::Data* data, SpecProblems* problems);
+void ReadValidation(const Section& root, bool own_files, v1::Validation* validation,
+                    SpecProblems* problems);
+// {channels: 1, height: 28, width: 28} or [1, 28, 28].
+void ReadImage(const YamlNode& node, const std::string& path, v1::Image* image,
+               SpecProblems* problems);
+
+// spec_network.cc
+void ReadNetwork(const Section& root, network::Network* network, SpecProblems* problems);
+
+// spec_training.cc
+void ReadTraining(const Section& root, network::Training* training, SpecProblems* problems);
+
+// spec_limits.cc
+void ReadTarget(const Section& root, v1::Target* target, SpecProblems* problems);
+void ReadTune(const Section& root, v1::Tune* tune, SpecProblems* problems);
+void ReadBudget(const Section& root, v1::Budget* budget, SpecProblems* problems);
+void ReadCheckpoint(const Section& root, v1::CheckpointPolicy* checkpoint, SpecProblems* problems);
+
+}  // namespace trainyard::coordinator

@@ -1,0 +1,167 @@
+#include "coordinator/source/spec_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <tuple>
+
+#include "coordinator/source/spec_override.h"
+#include "coordinator/source/spec_parts.h"
+
+namespace trainyard::coordinator {
+namespace {
+
+using Kind = YamlNode::Kind;
+
+constexpr size_t kProblemsShown = 20;
+
+// One step along a path: ".conv" or "[3]". Null: it goes no further.
+const YamlNode* Step(const YamlNode* node, std::string_view segment, bool index) {
+  if (index) {
+    size_t i = 0;
+    std::from_chars(segment.data(), segment.data() + segment.size(), i);
+    // A layer list may stand right under its section: `network: [...]`.
+    return i < node->items.size() ? &node->items[i] : nullptr;
+  }
+  const YamlNode* child = node->Find(segment);
+  if (child != nullptr) return child;
+  if (segment == "shortcut") return node->Find("projection");
+  // A short form: the value itself stands for this key.
+  return segment == "layers" && node->kind == Kind::kSequence ? node : nullptr;
+}
+
+void AddProblems(const std::vector<network::Problem>& found, const SpecOrigin& origin,
+                 SpecProblems* problems) {
+  for (const network::Problem& problem : found) {
+    Place place = origin.Find(problem.path);
+    if (!problems->Has(place)) problems->Add(place, problem.path, problem.message);
+  }
+}
+
+void ReadSections(const YamlNode& root, JobSpec* spec, SpecProblems* problems) {
+  Section section(&root, "", "", problems);
+  section.Text("name", &spec->name);
+  ReadData(section, &spec->data, problems);
+  ReadValidation(section, spec->data.has_validation(), &spec->validation, problems);
+  ReadNetwork(section, &spec->configuration.network, problems);
+  ReadTraining(section, &spec->configuration.training, problems);
+  ReadTarget(section, &spec->target, problems);
+  ReadTune(section, &spec->tune, problems);
+  ReadBudget(section, &spec->budget, problems);
+  ReadCheckpoint(section, &spec->checkpoint, problems);
+}
+
+// All that the network's and the training's own checks find with what is known so far.
+std::vector<network::Problem> CheckConfiguration(const network::Configuration& configuration) {
+  const network::Network& network = configuration.network;
+  bool known = network.input != network::Shape{} && network.classes != 0;
+  auto problems = known ? CheckNetwork(network) : CheckLayers(network);
+  auto training = CheckTraining(configuration.training, network);
+  problems.insert(problems.end(), training.begin(), training.end());
+  return problems;
+}
+
+}  // namespace
+
+SpecOrigin::SpecOrigin(const SpecText& text, YamlNode root)
+    : file_name_(text.file_name), root_(std::move(root)) {
+  for (const std::string& item : text.overrides) override_keys_.push_back(OverrideKey(item));
+}
+
+Place SpecOrigin::Find(const std::string& path) const {
+  const YamlNode* node = &root_;
+  std::string_view rest = path;
+  while (!rest.empty()) {
+    bool index = rest[0] == '[';
+    if (rest[0] == '.' || index) rest.remove_prefix(1);
+    std::string_view segment = rest.substr(0, rest.find_first_of(index ? "]" : ".["));
+    rest.remove_prefix(std::min(rest.size(), segment.size() + index));
+    const YamlNode* child = Step(node, segment, index);
+    if (child == nullptr) break;
+    node = child;
+  }
+  return node->place;
+}
+
+std::string SpecOrigin::Line(const SpecProblem& problem) const {
+  std::string path = problem.path.empty() ? "" : problem.path + ": ";
+  if (problem.place.override_index >= 0) {
+    const std::string& key = override_keys_[problem.place.override_index];
+    return fmt::format("--set {}: {}{}", key, problem.path == key ? "" : path, problem.message);
+  }
+  int line = std::max(problem.place.line, 1), column = std::max(problem.place.column, 1);
+  return fmt::format("{}:{}:{}: {}{}", file_name_, line, column, path, problem.message);
+}
+
+absl::Status SpecOrigin::Error(const std::vector<SpecProblem>& problems) const {
+  if (problems.empty()) return absl::OkStatus();
+  std::vector<SpecProblem> sorted = problems;
+  auto key = [](const SpecProblem& p) {
+    return std::tuple(p.place.override_index, p.place.line, p.place.column);
+  };
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [&](const auto& a, const auto& b) { return key(a) < key(b); });
+  std::string text;
+  for (size_t i = 0; i < std::min(sorted.size(), kProblemsShown); ++i) {
+    text += (i > 0 ? "\n" : "") + Line(sorted[i]);
+  }
+  if (sorted.size() > kProblemsShown) {
+    text += fmt::format("\n... and {} more", sorted.size() - kProblemsShown);
+  }
+  return absl::InvalidArgumentError(text);
+}
+
+absl::Status SpecOrigin::Error(const std::vector<network::Problem>& problems) const {
+  SpecProblems placed;
+  AddProblems(problems, *this, &placed);
+  return Error(placed.list());
+}
+
+absl::StatusOr<ParsedSpec> ReadSpec(const SpecText& text) {
+  SpecProblems problems;
+  std::vector<YamlProblem> yaml_problems;
+  YamlNode root = ParseYaml(text.text, &yaml_problems);
+  for (YamlProblem& problem : yaml_problems) {
+    problems.Add(problem.place, "", std::move(problem.message));
+  }
+  bool unreadable = root.kind == Kind::kNull && !problems.list().empty();
+  if (root.kind == Kind::kNull && !unreadable) {
+    problems.Add({1, 1}, "", "found an empty file, expected a spec with data and network");
+    unreadable = true;
+  }
+  if (unreadable) return SpecOrigin(text, {}).Error(problems.list());
+
+  ApplyOverrides(text.overrides, &root, &problems);
+  ParsedSpec parsed;
+  parsed.spec.name = text.default_name;
+  ReadSections(root, &parsed.spec, &problems);
+  parsed.origin = SpecOrigin(text, std::move(root));
+  network::Network& network = parsed.spec.configuration.network;
+  network.classes = parsed.spec.data.classes();
+  if (!network.layers.empty() || problems.list().empty()) {
+    AddProblems(CheckConfiguration(parsed.spec.configuration), parsed.origin, &problems);
+  }
+  absl::Status status = parsed.origin.Error(problems.list());
+  if (!status.ok()) return status;
+  return parsed;
+}
+
+absl::Status CompleteSpec(const v1::Data& data, ParsedSpec* parsed) {
+  network::Network& network = parsed->spec.configuration.network;
+  const v1::Image& image = data.image();
+  network::Shape input{image.channels(), image.height(), image.width()};
+  if (network.input != network::Shape{} && network.input != input) {
+    return parsed->origin.Error(std::vector<network::Problem>{
+        {"network.input",
+         fmt::format("found {}x{}x{}, expected the data's {}x{}x{} (or leave it out)",
+                     network.input.channels, network.input.height, network.input.width,
+                     input.channels, input.height, input.width)}});
+  }
+  parsed->spec.data = data;
+  network.input = input;
+  network.classes = data.classes();
+  return parsed->origin.Error(CheckConfiguration(parsed->spec.configuration));
+}
+
+}  // namespace trainyard::coordinator

@@ -108,7 +108,7 @@ class HeaderHandler : public nlohmann::json_sax<json> {
   bool string(string_t& value) override {
     if (level_ == Level::kMetadata) {
       if (!file_.metadata.emplace(key_, value).second) Fail("the key twice");
-    } else if (level_ == Level::kTensor && key_ == "dtype" && value == "F32") {
+    } else if (level_ == Level::kTensor && key_ == "dtype" && value == "F32" && !has_type_) {
       has_type_ = true;
     } else {
       Fail("\"" + value.substr(0, 40) + "\"");

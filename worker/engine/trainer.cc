@@ -146,13 +146,14 @@ class Trainer::Impl {
   std::optional<Outcome> TrainEpoch(TrainingObserver& observer);
   std::optional<Outcome> AfterStep(TrainingObserver& observer);
   std::optional<Outcome> FinishEpoch(TrainingObserver& observer);
-  std::optional<Outcome> HandOver(TrainingObserver& observer, bool end_of_epoch);
+  std::optional<Outcome> HandOver(TrainingObserver& observer);
 
   kernels::StepResult TrainStep(const std::vector<int32_t>& order);
   kernels::StepScalars Scalars() const;
   bool CheckpointIsDue() const;
+  std::optional<Checkpoint> Snapshot(bool end_of_epoch) const;
   EpochMetrics Metrics() const;
-  Outcome Diverged(TrainingObserver& observer, const EpochMetrics& metrics) const;
+  Outcome Diverged(TrainingObserver& observer, EpochMetrics metrics) const;
   void CheckSameTrial(const Checkpoint& checkpoint) const;
 
   // Constant after construction.
@@ -243,10 +244,7 @@ std::optional<Outcome> Trainer::Impl::TrainEpoch(TrainingObserver& observer) {
     timing_.spent += Clock::now() - start;
     observer.OnStep(step_);
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
-      EpochMetrics metrics = Metrics();
-      metrics.val_loss = kNan;
-      if (!std::isfinite(result.gradient_norm)) metrics.train_loss = kNan;
-      return Diverged(observer, metrics);
+      return Diverged(observer, Metrics());
     }
     if (const auto outcome = AfterStep(observer)) return outcome;
   }
@@ -307,7 +305,7 @@ std::optional<Outcome> Trainer::Impl::AfterStep(TrainingObserver& observer) {
   const Wish wish = observer.AtStepBoundary();
   if (wish == Wish::kAbandon) return Outcome::kAbandoned;
   if (wish == Wish::kContinue && !CheckpointIsDue()) return std::nullopt;
-  if (const auto outcome = HandOver(observer, false)) return outcome;
+  if (const auto outcome = HandOver(observer)) return outcome;
   if (wish == Wish::kStop) return Outcome::kStopped;
   return std::nullopt;
 }
@@ -322,7 +320,7 @@ std::optional<Outcome> Trainer::Impl::FinishEpoch(TrainingObserver& observer) {
       });
   if (wish == Wish::kAbandon) return Outcome::kAbandoned;
   if (wish == Wish::kStop) {
-    const auto outcome = HandOver(observer, false);
+    const auto outcome = HandOver(observer);
     return outcome ? outcome : Outcome::kStopped;
   }
   EpochMetrics metrics = Metrics();
@@ -335,8 +333,12 @@ std::optional<Outcome> Trainer::Impl::FinishEpoch(TrainingObserver& observer) {
   ++epoch_;
   sums_ = {};
   timing_ = {};
+  std::optional<Checkpoint> checkpoint = Snapshot(true);
+  if (!checkpoint) return Diverged(observer, metrics);
   observer.OnEpoch(metrics);
-  return HandOver(observer, true);
+  last_checkpoint_ = Clock::now();
+  observer.OnCheckpoint(*std::move(checkpoint));
+  return std::nullopt;
 }
 
 EpochMetrics Trainer::Impl::Metrics() const {
@@ -355,18 +357,28 @@ EpochMetrics Trainer::Impl::Metrics() const {
   return metrics;
 }
 
-Outcome Trainer::Impl::Diverged(TrainingObserver& observer, const EpochMetrics& metrics) const {
+Outcome Trainer::Impl::Diverged(TrainingObserver& observer, EpochMetrics metrics) const {
+  // Whatever was measured, weights that are no numbers have no loss.
+  metrics.val_loss = kNan;
   observer.OnEpoch(metrics);
   return Outcome::kDiverged;
 }
 
-std::optional<Outcome> Trainer::Impl::HandOver(TrainingObserver& observer, bool end_of_epoch) {
+std::optional<Outcome> Trainer::Impl::HandOver(TrainingObserver& observer) {
+  std::optional<Checkpoint> checkpoint = Snapshot(false);
+  if (!checkpoint) return Diverged(observer, Metrics());
+  last_checkpoint_ = Clock::now();
+  observer.OnCheckpoint(*std::move(checkpoint));
+  return std::nullopt;
+}
+
+// Nothing where weights have left the range of floats, though the last step's loss was finite: a
+// state that cannot be trained on is never worth continuing from.
+std::optional<Checkpoint> Trainer::Impl::Snapshot(bool end_of_epoch) const {
   Checkpoint checkpoint;
   program_->ReadState(checkpoint.state);
   if (training().optimizer.kind == network::OptimizerKind::kSgd) checkpoint.state.moment2.clear();
-  // The loss of the last step was finite; weights may have left the range of floats all the same.
-  // A state that cannot be trained on is never worth continuing from.
-  if (!AllFinite(checkpoint.state)) return Outcome::kDiverged;
+  if (!AllFinite(checkpoint.state)) return std::nullopt;
   checkpoint.spec_hash = options_.spec_hash;
   checkpoint.step = step_;
   checkpoint.epoch = epoch_;
@@ -380,9 +392,7 @@ std::optional<Outcome> Trainer::Impl::HandOver(TrainingObserver& observer, bool 
   checkpoint.normalise_mean = normalisation_.mean;
   checkpoint.normalise_inverse_std = normalisation_.inverse_std;
   checkpoint.parameters = plan_.parameters;
-  last_checkpoint_ = Clock::now();
-  observer.OnCheckpoint(std::move(checkpoint));
-  return std::nullopt;
+  return checkpoint;
 }
 
 Evaluation Trainer::Impl::Evaluate(const Dataset& dataset, std::span<const int32_t> indices) {

@@ -26,9 +26,9 @@ struct EpochMetrics {
   int epoch = 0;     // from 1
   int64_t step = 0;  // optimizer steps done at its end
   double train_loss = 0,
-         train_accuracy = 0;  // as seen while training, with augmentation and dropout
-  double val_loss = 0, val_accuracy = 0;
-  double learning_rate = 0;                   // of its last step
+         train_accuracy = 0;              // as seen while training, with augmentation and dropout
+  double val_loss = 0, val_accuracy = 0;  // 0 without validation images
+  double learning_rate = 0;               // of its last step
   double images_per_second = 0, seconds = 0;  // training only; wall clock, not part of the result
 };
 
@@ -49,7 +49,8 @@ class TrainingObserver {
   virtual void OnStep(int64_t /*steps_done*/) {}
   virtual void OnEpoch(const EpochMetrics&) {}
   virtual void OnCheckpoint(Checkpoint) {}
-  // Asked at each step boundary. kStop ends Run after an OnCheckpoint, kAbandon at once.
+  // Asked after each step and before each batch of an evaluation. kStop ends Run after an
+  // OnCheckpoint, kAbandon at once. A trial stopped while evaluating evaluates again.
   enum class Wish { kContinue, kStop, kAbandon };
   virtual Wish AtStepBoundary() { return Wish::kContinue; }
 };

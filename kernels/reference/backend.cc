@@ -30,6 +30,12 @@ void Widen(const std::vector<float>& from, std::vector<double>& to) {
 
 std::vector<float> Round(const std::vector<double>& from) { return {from.begin(), from.end()}; }
 
+// Between steps the state is float, as it is in checkpoints: else a run that continues from one
+// would not end as a run that was never interrupted.
+void KeepAsFloat(std::vector<double>& values) {
+  for (double& value : values) value = static_cast<float>(value);
+}
+
 class ReferenceProgram : public Program {
  public:
   explicit ReferenceProgram(const Graph& graph) : graph_(graph), bytes_(PlannedBytes(graph)) {
@@ -86,6 +92,10 @@ class ReferenceProgram : public Program {
     const double norm = GradientNorm(pass_.parameter_gradients);
     UpdateParameters(graph_, scalars, norm, pass_.parameter_gradients, pass_.parameters,
                      optimizer_);
+    KeepAsFloat(pass_.parameters);
+    KeepAsFloat(pass_.statistics);
+    KeepAsFloat(optimizer_.moment1);
+    KeepAsFloat(optimizer_.moment2);
     return {sum.loss / static_cast<double>(indices.size()), sum.correct, norm};
   }
 

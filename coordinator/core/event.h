@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -166,14 +168,16 @@ struct LeaseRenewed {
   Phase phase = Phase::kLoading;
 };
 
-// One epoch's numbers. Not a number is stored as such.
+// One epoch's numbers. Not a number is stored as such, and equal is what has the same bits.
 struct Metrics {
   double train_loss = 0;
   double train_accuracy = 0;
   double val_loss = 0;
   double val_accuracy = 0;
   double learning_rate = 0;  // at the last step
-  bool operator==(const Metrics&) const = default;
+  bool operator==(const Metrics& other) const {
+    return std::memcmp(this, &other, sizeof *this) == 0;
+  }
 };
 
 // Reports carry the session's `sequence`, which comes back in Acknowledge once they are committed.
@@ -261,7 +265,10 @@ struct TimePassed {};
 
 // First event after a start, with the state as it was committed last. Leases, pauses and limits
 // start in full again; every effect that was not confirmed comes again.
-struct CoordinatorRecovered {};
+struct CoordinatorRecovered {
+  // Jobs of which the store could not read a record, and why: they are set aside.
+  std::map<JobId, std::string> unreadable;
+};
 
 // Workers checkpoint and stop; when the effect Quit comes, the process may end. What was running
 // goes on at the next start and spends no retry.

@@ -77,10 +77,12 @@ struct Job {
   std::string reason;   // of the state, for people: "target met at epoch 3 of trial 2: ..."
   std::vector<TrialId> trials;
   std::optional<Proposal> proposal;  // kWaiting: what the tuner would do
+  CheckpointId proposal_inherits;    // whose weights the proposal starts from
   std::optional<Proposal> decided;   // by a person, starts when the running trial has stopped
   CheckpointId best;                 // the best one of all trials that could be published
   std::optional<double> best_metric;
   bool target_met = false;     // decided when finishing starts
+  int retries_left = 0;        // of finishing attempts; only shrinks
   std::optional<Model> model;  // once published
   int64_t created_wall_ms = 0;
   int64_t ended_wall_ms = 0;
@@ -182,6 +184,7 @@ struct Attempt {
     Phase phase = Phase::kLoading;
     int64_t progress_ms = 0;       // when step or phase last changed
     int64_t charged_ms = 0;        // training time is counted up to here
+    int64_t training_ms = 0;       // not yet in Trial::training_ms
     std::vector<int64_t> step_us;  // the last few: microseconds a step took
     bool operator==(const Live&) const = default;
   } live;
@@ -214,8 +217,9 @@ struct Worker {
   AttemptId attempt;
 
   struct Live {
-    bool connected = false;
-    int64_t since_ms = 0;  // of `connected` or the last change of `state`
+    bool connected = false;  // a session is open
+    bool silent = false;     // and yet a lease ran out; a sign of life ends it
+    int64_t since_ms = 0;    // of `connected` or the last change of `state`
     bool operator==(const Live&) const = default;
   } live;
   bool operator==(const Worker&) const = default;
@@ -230,6 +234,7 @@ struct Launch {
   LaunchState state = LaunchState::kRequested;
   std::string handle;    // finds the process again
   WorkerId worker;       // once registered
+  bool proven = false;   // its worker has run an attempt
   int64_t grace_ms = 0;  // kStopping
   std::string message;   // kOver: how it ended
 

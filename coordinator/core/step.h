@@ -32,9 +32,14 @@ Result Step(State& state, const Event& event);
 // workers and launches that are gone, pushes taken, notices sent. Ids stay used.
 void Forget(State& state);
 
-// True for a record that need not be loaded at a start. An ended job is over once its checkpoints
-// are dropped or kept for good and nothing of it runs; see Forget.
-bool Over(const State& state, const Job& job);
+// True for a record that a start need not load: nothing will happen to it any more. Notices and
+// checkpoints that are to be dropped outlive their job, and are loaded without it.
+bool Over(const Project& project);
+bool Over(const Push& push);
+bool Over(const Job& job);  // and with it its trials, attempts, epochs, and checkpoints to be kept
+bool Over(const Worker& worker);
+bool Over(const Launch& launch);
+bool Over(const Notice& notice);
 
 // The configuration a person's tweak starts from: the proposal's, else the newest trial's.
 // The job must be in State and have a trial.

@@ -1,0 +1,117 @@
+// Diagnose, pick the trial to build on, take the first move that is valid, allowed and new.
+#include "coordinator/core/tuner/policy.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/core/tuner/changes.h"
+#include "coordinator/core/tuner/curve.h"
+#include "coordinator/core/tuner/diagnose.h"
+#include "coordinator/core/tuner/moves.h"
+#include "network/shapes.h"
+
+namespace trainyard::core {
+namespace {
+
+// The trial that came closest to the target; none if none has a finite number.
+const TrialHistory* Closest(const TuningTask& task) {
+  const TrialHistory* closest = nullptr;
+  double best = 0;
+  for (const TrialHistory& trial : task.trials) {
+    const Curve curve = ReadCurve(trial, task.target);
+    if (curve.epochs == 0 || (closest != nullptr && curve.best <= best)) continue;
+    closest = &trial;
+    best = curve.best;
+  }
+  return closest;
+}
+
+// Fits the epochs into what the budget leaves, and what hangs on them.
+void FitBudget(const TuningTask& task, network::Training& training) {
+  if (task.epochs_left > 0) {
+    training.epochs = static_cast<int>(std::min<int64_t>(training.epochs, task.epochs_left));
+  }
+  network::Schedule& schedule = training.schedule;
+  schedule.warmup_epochs = std::min(schedule.warmup_epochs, double(training.epochs));
+  if (schedule.kind == network::ScheduleKind::kOneCycle) schedule.warmup_epochs = 0;
+}
+
+bool Tried(const TuningTask& task, const network::Configuration& configuration) {
+  return std::any_of(task.trials.begin(), task.trials.end(), [&](const TrialHistory& trial) {
+    return trial.configuration == configuration;
+  });
+}
+
+bool Allowed(const TuningTask& task, const network::Configuration& configuration) {
+  const network::Network& network = configuration.network;
+  if (network.layers.empty()) return configuration.training.epochs > 0;
+  if (!network::CheckNetwork(network).empty()) return false;
+  if (!network::CheckTraining(configuration.training, network).empty()) return false;
+  const TuningLimits& limits = task.limits;
+  if (limits.max_parameters > 0 && network::ParameterCount(network) > limits.max_parameters) {
+    return false;
+  }
+  return limits.max_training_bytes <= 0 ||
+         network::TrainingBytes(network, configuration.training.batch_size) <=
+             limits.max_training_bytes;
+}
+
+class CurvePolicy : public Policy {
+ public:
+  Finding Diagnose(const TrialHistory& trial, const Target& target) const override {
+    return core::Diagnose(trial, target);
+  }
+
+  Advice Propose(const TuningTask& task) const override {
+    const TrialHistory& last = task.trials.back();
+    Advice advice{.finding = core::Diagnose(last, task.target), .base = last.number};
+    const FindingKind kind = advice.finding.kind;
+    const bool broke = kind == FindingKind::kDiverged || kind == FindingKind::kOutOfMemory;
+    // What broke is worth repairing; only then another way from the best trial.
+    if (broke && Try(task, last, advice.finding, advice)) {
+      // Weights of a run that diverged were on their way there.
+      advice.fresh = kind == FindingKind::kDiverged;
+      return advice;
+    }
+    const TrialHistory* closest = Closest(task);
+    if (closest != nullptr) {
+      Finding finding = core::Diagnose(*closest, task.target);
+      if (closest->number != last.number) {
+        finding.text = absl::StrCat("trial ", last.number, " came no closer (", advice.finding.text,
+                                    "); trial ", closest->number, ": ", finding.text);
+      }
+      if (Try(task, *closest, finding, advice)) return advice;
+    }
+    advice.stop = absl::StrCat(
+        "every change that this finding suggests was tried, is invalid or "
+        "exceeds the limits (",
+        advice.finding.text, ")");
+    return advice;
+  }
+
+ private:
+  static bool Try(const TuningTask& task, const TrialHistory& base, const Finding& finding,
+                  Advice& advice) {
+    for (Move& move : Moves(base, finding, task)) {
+      FitBudget(task, move.configuration.training);
+      if (Tried(task, move.configuration) || !Allowed(task, move.configuration)) continue;
+      advice.base = base.number;
+      advice.tweak = {.finding = finding,
+                      .reason = std::move(move.reason),
+                      .expectation = std::move(move.expectation),
+                      .changes = Difference(base.configuration, move.configuration)};
+      advice.configuration = std::move(move.configuration);
+      return true;
+    }
+    return false;
+  }
+};
+
+}  // namespace
+
+const Policy& DefaultPolicy() {
+  static const CurvePolicy policy;
+  return policy;
+}
+
+}  // namespace trainyard::core

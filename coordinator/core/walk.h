@@ -1,0 +1,160 @@
+// The steps of the walk from a push to the best model, one file each, and how they call each other.
+// Everything here is private to coordinator/core; the outside calls Step.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "coordinator/core/turn.h"
+
+namespace trainyard::core {
+
+// ---- One handler for each event, beside what it is about. ----
+
+void On(Turn& turn, const ProjectAdded& event);
+void On(Turn& turn, const ProjectRemoved& event);
+void On(Turn& turn, const PushSeen& event);
+void On(Turn& turn, const SourcePrepared& event);
+void On(Turn& turn, const SourceRefused& event);
+
+void On(Turn& turn, const JobSubmitted& event);
+void On(Turn& turn, const JobCancelled& event);
+void On(Turn& turn, const JobPaused& event);
+void On(Turn& turn, const JobResumed& event);
+void On(Turn& turn, const TweakRequested& event);
+
+void On(Turn& turn, const WorkerRegistered& event);
+void On(Turn& turn, const WorkerConnected& event);
+void On(Turn& turn, const WorkerDisconnected& event);
+void On(Turn& turn, const WorkerDrained& event);
+void On(Turn& turn, const WorkerLeft& event);
+
+void On(Turn& turn, const WorkerLaunched& event);
+void On(Turn& turn, const WorkerLaunchFailed& event);
+void On(Turn& turn, const WorkerExited& event);
+
+void On(Turn& turn, const LeaseRenewed& event);
+void On(Turn& turn, const EpochReported& event);
+void On(Turn& turn, const CheckpointStored& event);
+void On(Turn& turn, const AttemptEnded& event);
+void On(Turn& turn, const ModelFinished& event);
+
+void On(Turn& turn, const CheckpointPinned& event);
+void On(Turn& turn, const CheckpointBroken& event);
+void On(Turn& turn, const CheckpointDropped& event);
+void On(Turn& turn, const NoticeSent& event);
+
+void On(Turn& turn, const TimePassed& event);
+void On(Turn& turn, const CoordinatorRecovered& event);
+void On(Turn& turn, const ShutdownRequested& event);
+
+// ---- job.cc ----
+
+// The job of this request: the same one as before, or a new one with its first trial queued.
+struct Created {
+  JobId job;
+  bool existed = false;
+};
+Created CreateJob(Turn& turn, const JobRequest& request);
+
+// No trial of the job runs: what a person decided, the tuner's next trial, waiting, or the end.
+void DecideNext(Turn& turn, JobId job);
+
+// Training is over. The best checkpoint goes to a finishing attempt; without one the job fails.
+void FinishJob(Turn& turn, JobId job, bool target_met, std::string reason);
+
+// Final. Whatever of the job still runs is superseded.
+void EndJob(Turn& turn, JobId job, JobState state, std::string reason);
+
+// A record of the job makes no sense: it fails with the cause, and nothing else is touched.
+void SetAside(Turn& turn, JobId job, const std::string& violation);
+
+// ---- trial.cc ----
+
+TrialId StartTrial(Turn& turn, JobId job, const network::Configuration& configuration,
+                   std::optional<Tweak> tweak, CheckpointId inherits);
+void EndTrial(Turn& turn, TrialId trial, TrialState state, std::string reason);
+
+// A sound checkpoint of the trial meets the target: training stops, publishing starts.
+void MeetTarget(Turn& turn, TrialId trial, CheckpointId checkpoint);
+
+// Publishing cannot go on, because the checkpoint that met the target broke: training does.
+void ResumeTrial(Turn& turn, TrialId trial);
+
+// ---- attempt.cc ----
+
+AttemptId QueueAttempt(Turn& turn, TrialId trial, bool finishing, int64_t pause_ms);
+
+// Gives a queued attempt to an idle worker, under a new fencing number.
+void GiveAttempt(Turn& turn, AttemptId attempt, WorkerId worker);
+
+// Asks for a checkpoint and a stop. A queued attempt just ends; one that stops already keeps its
+// first reason, unless the new one ends the trial.
+void StopAttemptFor(Turn& turn, AttemptId attempt, Cause cause, std::string reason);
+
+// The attempt is over, and its trial goes on as the cause demands: again, finished, or given up.
+void FinishAttempt(Turn& turn, AttemptId attempt, Cause cause, std::string message);
+
+// The attempt is over and nothing follows from it; a worker that holds it is told.
+void DropAttempt(Turn& turn, AttemptId attempt, Cause cause, std::string message);
+
+// The attempt that this claim holds, or nullptr: it was given away, has ended or never was.
+const Attempt* Held(const State& state, const Claim& claim);
+
+// Held, and whoever claims in vain is told so.
+const Attempt* Admit(Turn& turn, const Claim& claim);
+
+// A sign of life of a held attempt: the lease starts again, and it runs if it was starting.
+void Renew(Turn& turn, AttemptId attempt);
+
+void SendStart(Turn& turn, const Attempt& attempt);
+void SendStop(Turn& turn, const Attempt& attempt);
+
+// Training time so far goes from the attempt's live part to its trial.
+void ChargeTime(Turn& turn, AttemptId attempt);
+
+// ---- supervision.cc ----
+
+// A step or phase was told; notes progress and how long a step takes.
+void NoteProgress(Turn& turn, AttemptId attempt, int64_t step, Phase phase);
+
+// Leases, stalled attempts, budgets of time.
+void Supervise(Turn& turn);
+
+// ---- recovery.cc ----
+
+// While shutting down: idle workers go, and when nothing is left, Quit.
+void ContinueShutdown(Turn& turn);
+
+// ---- placement.cc ----
+
+// Gives what is queued to who is idle, first come first served, and launches workers for the rest.
+void Place(Turn& turn);
+
+// ---- worker.cc, launch.cc ----
+
+void FreeWorker(Turn& turn, WorkerId worker);
+
+// An idle worker is of no use any more: told to leave, and its process, if ours, ended.
+void RemoveWorker(Turn& turn, WorkerId worker, const std::string& reason, int64_t grace_ms);
+
+// Its process is no more.
+void LoseWorker(Turn& turn, WorkerId worker, const WorkerExited& exit);
+
+// How many workers of the pool are being launched or live.
+int LaunchesOf(const State& state, const std::string& pool);
+void RequestLaunch(Turn& turn, const std::string& pool);
+void StopLaunch(Turn& turn, LaunchId launch, int64_t grace_ms);
+void SuperviseWorkers(Turn& turn);
+void SuperviseLaunches(Turn& turn);
+
+// The worker runs an attempt: launching where it came from works.
+void ProveLaunch(Turn& turn, WorkerId worker);
+
+// ---- retention.cc ----
+
+// Keeps the last two checkpoints of each running trial, the best of every trial, pinned ones and
+// those that something starts from; the rest is dropped.
+void DropCheckpoints(Turn& turn, JobId job);
+
+}  // namespace trainyard::core

@@ -80,7 +80,8 @@ class TreeBuilder : public YAML::EventHandler {
                      fmt::format("found nesting deeper than {} levels, expected less", kDepthMax)}};
     }
     if (!open_.empty() && open_.back().node.kind == YamlNode::Kind::kMap && !open_.back().has_key) {
-      throw Refused{{node.place, "found a list or map as a key, expected a word"}};
+      throw Refused{
+          {node.place, "found a list or map as a key (is a bracket not closed?), expected a word"}};
     }
     open_.push_back({std::move(node)});
   }

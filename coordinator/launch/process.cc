@@ -79,7 +79,14 @@ absl::StatusOr<std::unique_ptr<ProcessLauncher>> ProcessLauncher::Open(ProcessPo
 }
 
 ProcessLauncher::ProcessLauncher(ProcessPoolOptions options, ExitCallback on_exit)
-    : options_(std::move(options)), on_exit_(std::move(on_exit)) {}
+    : options_(std::move(options)),
+      on_exit_(std::move(on_exit)),
+      coordinator_(options_.coordinator) {}
+
+void ProcessLauncher::SetCoordinator(std::string address) {
+  std::lock_guard lock(mutex_);
+  coordinator_ = std::move(address);
+}
 
 ProcessLauncher::~ProcessLauncher() {
   if (thread_.joinable()) {
@@ -108,7 +115,7 @@ absl::StatusOr<LaunchHandle> ProcessLauncher::Launch(int64_t launch) {
     SpawnRequest request{options_.worker_binary, options_.arguments, WorkerEnvironment(environ),
                          options_.folder,        LogPath(launch),    slot->fd()};
     request.environment.push_back(absl::StrCat("TRAINYARD_LAUNCH=", launch));
-    request.environment.push_back(absl::StrCat("TRAINYARD_COORDINATOR=", options_.coordinator));
+    request.environment.push_back(absl::StrCat("TRAINYARD_COORDINATOR=", coordinator_));
     memory_kills_.Sample();
     auto spawned = Spawn(request);
     if (!spawned.ok()) return spawned.status();

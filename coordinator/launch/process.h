@@ -37,6 +37,9 @@ class ProcessLauncher final : public Launcher {
                                                                ExitCallback on_exit);
   ~ProcessLauncher() override;
 
+  // Where workers launched from now on look for their coordinator: known once it listens.
+  void SetCoordinator(std::string address);
+
   absl::StatusOr<LaunchHandle> Launch(int64_t launch) override;
   absl::Status Adopt(int64_t launch, const LaunchHandle& handle) override;
   void Stop(int64_t launch, int64_t grace_ms) override;
@@ -61,11 +64,12 @@ class ProcessLauncher final : public Launcher {
   std::vector<WorkerExit> CollectExits(const std::vector<int64_t>& ready);
   WorkerExit Examine(int64_t launch, const Watched& watched) const;
 
-  const ProcessPoolOptions options_;
+  const ProcessPoolOptions options_;  // but for the coordinator's address
   const ExitCallback on_exit_;
   int wake_fd_ = -1;
 
   mutable std::mutex mutex_;
+  std::string coordinator_;
   std::map<int64_t, Watched> watched_;
   bool stopping_ = false;
   MemoryKillWatch memory_kills_;

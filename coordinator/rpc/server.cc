@@ -1,0 +1,136 @@
+#include "coordinator/rpc/server.h"
+
+#include <arpa/inet.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/support/server_interceptor.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "absl/strings/str_cat.h"
+#include "proto/channel_settings.h"
+
+namespace trainyard::coordinator {
+namespace {
+
+constexpr int kThreadsMax = 512;
+constexpr int kMessageBytesMax = 4 << 20;
+
+// gRPC answers a request that cannot be parsed (torn, nested too deeply, text that is not UTF-8)
+// with INTERNAL. It is the caller's mistake, and says so here.
+class ParseErrors final : public grpc::experimental::Interceptor {
+ public:
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    using Point = grpc::experimental::InterceptionHookPoints;
+    if (methods->QueryInterceptionHookPoint(Point::POST_RECV_MESSAGE)) {
+      received_ = received_ || methods->GetRecvMessage() != nullptr;
+    }
+    if (methods->QueryInterceptionHookPoint(Point::PRE_SEND_STATUS)) {
+      const grpc::Status status = methods->GetSendStatus();
+      // Ours are never INTERNAL without a text.
+      if (status.error_code() == grpc::StatusCode::INTERNAL && status.error_message().empty()) {
+        methods->ModifySendStatus(
+            {grpc::StatusCode::INVALID_ARGUMENT,
+             "the request is no valid message: torn, nested too deeply, or with text that is not "
+             "UTF-8"});
+      }
+    }
+    methods->Proceed();
+  }
+
+ private:
+  bool received_ = false;
+};
+
+class ParseErrorsFactory final : public grpc::experimental::ServerInterceptorFactoryInterface {
+ public:
+  grpc::experimental::Interceptor* CreateServerInterceptor(
+      grpc::experimental::ServerRpcInfo*) override {
+    return new ParseErrors;
+  }
+};
+
+void SetArguments(grpc::ServerBuilder& builder) {
+  // A port in use has to be an error, not a second listener.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kServerPingIntervalMinMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder.SetMaxReceiveMessageSize(kMessageBytesMax);
+  grpc::ResourceQuota quota("trainyard");
+  quota.SetMaxThreads(kThreadsMax);
+  builder.SetResourceQuota(quota);
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> factories;
+  factories.push_back(std::make_unique<ParseErrorsFactory>());
+  builder.experimental().SetInterceptorCreators(std::move(factories));
+}
+
+// "host:port" without the port, and without brackets.
+std::string HostOf(const std::string& listen) {
+  std::string host = listen.substr(0, listen.rfind(':'));
+  if (host.size() > 1 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  }
+  return host;
+}
+
+absl::Status CheckAddress(const std::string& listen) {
+  if (listen.starts_with("unix:")) return absl::OkStatus();
+  const size_t colon = listen.rfind(':');
+  if (colon != std::string::npos && colon > 0) {
+    const std::string port = listen.substr(colon + 1);
+    const bool digits =
+        std::all_of(port.begin(), port.end(), [](unsigned char c) { return std::isdigit(c); });
+    if (!port.empty() && port.size() <= 5 && digits && std::stoi(port) <= 65535) {
+      return absl::OkStatus();
+    }
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--listen: found '", listen, "', expected host:port, such as 127.0.0.1:7700"));
+}
+
+}  // namespace
+
+bool IsLoopback(const std::string& listen) {
+  if (listen.starts_with("unix:")) return true;
+  const std::string host = HostOf(listen);
+  if (host == "localhost" || host == "::1") return true;
+  in_addr address;
+  return inet_pton(AF_INET, host.c_str(), &address) == 1 && (ntohl(address.s_addr) >> 24) == 127;
+}
+
+absl::StatusOr<RunningServer> StartServer(const std::string& listen,
+                                          const std::vector<grpc::Service*>& services) {
+  if (auto status = CheckAddress(listen); !status.ok()) return status;
+  grpc::EnableDefaultHealthCheckService(true);
+  static const bool reflection = [] {
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    return true;
+  }();
+  (void)reflection;
+  grpc::ServerBuilder builder;
+  SetArguments(builder);
+  int port = 0;
+  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  RunningServer running;
+  running.server = builder.BuildAndStart();
+  if (running.server == nullptr || port == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", listen,
+                     ": the address is in use by another program, or is none of "
+                     "this machine's"));
+  }
+  const bool unix_socket = listen.starts_with("unix:");
+  running.address =
+      unix_socket ? listen : absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
+  running.server->GetHealthCheckService()->SetServingStatus(true);
+  return running;
+}
+
+}  // namespace trainyard::coordinator

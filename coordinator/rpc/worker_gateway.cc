@@ -1,0 +1,229 @@
+#include "coordinator/rpc/worker_gateway.h"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/convert/api.h"
+#include "coordinator/rpc/status.h"
+
+namespace trainyard::coordinator {
+namespace {
+
+constexpr size_t kTextMax = 1024;  // of what a worker says about itself
+
+absl::Status CheckRegistration(const v1::RegisterRequest& request) {
+  if (request.incarnation().empty()) {
+    return absl::InvalidArgumentError(
+        "incarnation: found nothing, expected a text that is random per process start");
+  }
+  for (const std::string* text : {&request.name(), &request.pool(), &request.host(),
+                                  &request.device(), &request.incarnation()}) {
+    if (text->size() > kTextMax) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("found a text of ", text->size(), " bytes, expected at most ", kTextMax));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckReport(const v1::WorkerMessage& message, const v1::AttemptRef& attempt) {
+  if (message.sequence() <= 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("sequence: found ", message.sequence(), " on a report, expected 1 or more"));
+  }
+  if (attempt.attempt() <= 0 || attempt.fencing() <= 0) {
+    return absl::InvalidArgumentError(absl::StrCat("attempt: found attempt ", attempt.attempt(),
+                                                   " with fencing ", attempt.fencing(),
+                                                   ", expected both to be 1 or more"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCounts(int64_t step, int64_t epoch) {
+  if (step < 0 || epoch < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("found step ", step, " and epoch ", epoch, ", expected none below 0"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+WorkerGateway::WorkerGateway(GatewayOptions options, Loop* loop, Blobs* blobs)
+    : options_(options), loop_(loop), blobs_(blobs) {}
+
+grpc::ServerUnaryReactor* WorkerGateway::Register(grpc::CallbackServerContext* context,
+                                                  const v1::RegisterRequest* request,
+                                                  v1::RegisterResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (const absl::Status status = CheckRegistration(*request); !status.ok()) {
+    reactor->Finish(ToGrpc(status));
+    return reactor;
+  }
+  core::WorkerRegistered event;
+  event.incarnation = request->incarnation();
+  event.name = request->name();
+  event.pool = request->pool();
+  event.launch = core::LaunchId{request->launch()};
+  event.host = request->host();
+  event.pid = request->pid();
+  event.device = request->device();
+  loop_->AskAsync(std::move(event), [this, reactor, response](absl::StatusOr<core::Answer> answer) {
+    if (answer.ok()) {
+      response->set_worker(answer->id);
+      response->set_lease_ms(options_.lease_ms);
+      response->set_renew_every_ms(std::max<int64_t>(options_.lease_ms / 5, 1));
+      response->set_orphan_limit_ms(options_.orphan_limit_ms);
+    }
+    reactor->Finish(ToGrpc(answer.status()));
+  });
+  return reactor;
+}
+
+grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>* WorkerGateway::Session(
+    grpc::CallbackServerContext* context) {
+  return new WorkerSession(this, context, options_.session_queue_max);
+}
+
+absl::Status WorkerGateway::Opened(WorkerSession* session, const v1::Hello& hello) {
+  const core::WorkerId worker = session->worker();
+  const bool known = loop_->Read([&](const core::State& state) {
+    const auto found = state.workers.find(worker);
+    return found != state.workers.end() && found->second.state != core::WorkerState::kGone &&
+           found->second.incarnation == hello.incarnation();
+  });
+  if (!known) {
+    return absl::NotFoundError(absl::StrCat("worker ", worker.value, " is not known: register"));
+  }
+  std::lock_guard lock(mutex_);
+  Connected& connected = sessions_[worker];
+  if (connected.session != nullptr) {
+    connected.session->Close(absl::AbortedError("the worker has opened a newer session"));
+  }
+  connected = Connected{session, {}};
+  // Under the lock, so that it cannot overtake, or be overtaken by, the end of another session.
+  loop_->Post(core::WorkerConnected{worker, FromProto(worker, hello.running())});
+  return absl::OkStatus();
+}
+
+void WorkerGateway::Closed(WorkerSession* session) {
+  std::lock_guard lock(mutex_);
+  const auto found = sessions_.find(session->worker());
+  if (found == sessions_.end() || found->second.session != session) return;
+  sessions_.erase(found);
+  loop_->Post(core::WorkerDisconnected{session->worker()});
+}
+
+absl::Status WorkerGateway::Received(core::WorkerId worker, const v1::WorkerMessage& message) {
+  const int64_t sequence = message.sequence();
+  switch (message.message_case()) {
+    case v1::WorkerMessage::kRenewal:
+      if (auto status = CheckCounts(message.renewal().step(), 0); !status.ok()) return status;
+      return loop_->TryPost(FromProto(worker, message.renewal()));
+    case v1::WorkerMessage::kEpoch: {
+      const v1::EpochReport& report = message.epoch();
+      if (auto status = CheckReport(message, report.attempt()); !status.ok()) return status;
+      if (auto status = CheckCounts(report.epoch().step(), report.epoch().epoch()); !status.ok()) {
+        return status;
+      }
+      return loop_->TryPost(FromProto(worker, sequence, report));
+    }
+    case v1::WorkerMessage::kCheckpoint:
+      return ReceivedCheckpoint(worker, message);
+    case v1::WorkerMessage::kEnded:
+      if (auto status = CheckReport(message, message.ended().attempt()); !status.ok()) {
+        return status;
+      }
+      return loop_->TryPost(FromProto(worker, sequence, message.ended()));
+    case v1::WorkerMessage::kFinished:
+      if (auto status = CheckReport(message, message.finished().attempt()); !status.ok()) {
+        return status;
+      }
+      return loop_->TryPost(FromProto(worker, sequence, message.finished()));
+    case v1::WorkerMessage::kGoodbye:
+      return loop_->TryPost(core::WorkerLeft{worker, Utf8(message.goodbye().reason())});
+    case v1::WorkerMessage::kHello:
+    case v1::WorkerMessage::MESSAGE_NOT_SET:
+      break;
+  }
+  return absl::InvalidArgumentError("found a message of no known kind");
+}
+
+absl::Status WorkerGateway::ReceivedCheckpoint(core::WorkerId worker,
+                                               const v1::WorkerMessage& message) {
+  const v1::CheckpointReport& report = message.checkpoint();
+  if (auto status = CheckReport(message, report.attempt()); !status.ok()) return status;
+  if (auto status = CheckCounts(report.step(), report.epoch()); !status.ok()) return status;
+  const bool there = blobs_->Has(report.sha256());
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto found = sessions_.find(worker); found != sessions_.end()) {
+      found->second.reported[message.sequence()] = report.sha256();
+    }
+  }
+  if (auto status = loop_->TryPost(FromProto(worker, message.sequence(), report)); !status.ok()) {
+    return status;
+  }
+  if (!there) {
+    // A resent report whose blob is gone: the trial continues from the checkpoint before it.
+    loop_->Post(core::CheckpointBroken{
+        report.sha256(), absl::StrCat("blob ", report.sha256(), " is not in the store")});
+  }
+  return absl::OkStatus();
+}
+
+void WorkerGateway::Send(core::WorkerId worker, v1::CoordinatorMessage message) {
+  std::lock_guard lock(mutex_);
+  const auto found = sessions_.find(worker);
+  if (found == sessions_.end()) return;
+  found->second.session->Send(std::move(message));
+}
+
+bool WorkerGateway::Perform(const core::Effect& effect, const core::State& state) {
+  v1::CoordinatorMessage message;
+  if (const auto* start = std::get_if<core::StartAttempt>(&effect)) {
+    *message.mutable_start() = ToProto(state, *start);
+    Send(start->claim.worker, std::move(message));
+  } else if (const auto* stop = std::get_if<core::StopAttempt>(&effect)) {
+    *message.mutable_stop()->mutable_attempt() = ToRef(state, stop->claim);
+    message.mutable_stop()->set_grace_ms(stop->grace_ms);
+    message.mutable_stop()->set_checkpoint(stop->checkpoint);
+    message.mutable_stop()->set_reason(Utf8(stop->reason));
+    Send(stop->claim.worker, std::move(message));
+  } else if (const auto* superseded = std::get_if<core::SupersedeAttempt>(&effect)) {
+    *message.mutable_superseded()->mutable_attempt() = ToRef(state, superseded->claim);
+    message.mutable_superseded()->set_reason(Utf8(superseded->reason));
+    Send(superseded->claim.worker, std::move(message));
+  } else if (const auto* lease = std::get_if<core::GrantLease>(&effect)) {
+    *message.mutable_leased()->mutable_attempt() = ToRef(state, lease->claim);
+    message.mutable_leased()->set_lease_ms(lease->lease_ms);
+    Send(lease->claim.worker, std::move(message));
+  } else if (const auto* ack = std::get_if<core::Acknowledge>(&effect)) {
+    message.mutable_ack()->set_sequence(ack->sequence);
+    {
+      std::lock_guard lock(mutex_);
+      const auto found = sessions_.find(ack->claim.worker);
+      if (found != sessions_.end()) {
+        if (auto blob = found->second.reported.extract(ack->sequence); !blob.empty()) {
+          pending_uploads_.End(blob.mapped());
+        }
+      }
+    }
+    Send(ack->claim.worker, std::move(message));
+  } else if (const auto* dismiss = std::get_if<core::DismissWorker>(&effect)) {
+    message.mutable_shutdown()->set_reason(Utf8(dismiss->reason));
+    Send(dismiss->worker, std::move(message));
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void WorkerGateway::CloseSessions(const absl::Status& why) {
+  std::lock_guard lock(mutex_);
+  for (auto& [worker, connected] : sessions_) connected.session->Close(why);
+}
+
+}  // namespace trainyard::coordinator

@@ -1,0 +1,46 @@
+// The whole coordinator: store, loop, workers, repositories and the gRPC server, built in the one
+// order that works and taken down in the reverse one.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/core/state.h"
+
+namespace trainyard::coordinator {
+
+struct ServiceOptions {
+  std::string version;
+  std::string listen = "127.0.0.1:7700";
+  bool listen_anywhere = false;  // beyond loopback, without authentication
+  std::string state_dir;
+  int workers = 1;             // of the process pool at most; 0: none
+  int threads_per_worker = 0;  // 0: the machine's cores, shared out
+  std::string worker_binary;   // of the process pool
+  std::vector<std::string> data_roots;
+  bool allow_file_urls = false;
+  int64_t poll_local_ms = 2'000;
+  int64_t poll_remote_ms = 30'000;
+  core::Settings settings;  // without pools
+};
+
+class Service {
+ public:
+  // `on_end` is called once, from any thread: OK after a shutdown that was requested, else why the
+  // coordinator cannot go on. Every error is one for people, with what to do about it.
+  static absl::StatusOr<std::unique_ptr<Service>> Start(ServiceOptions options,
+                                                        std::function<void(absl::Status)> on_end);
+  virtual ~Service() = default;
+
+  // Workers store checkpoints and stop; then `on_end` is called.
+  virtual void RequestShutdown() = 0;
+  virtual const std::string& address() const = 0;
+  virtual int threads_per_worker() const = 0;
+};
+
+}  // namespace trainyard::coordinator

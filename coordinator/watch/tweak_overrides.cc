@@ -1,0 +1,31 @@
+#include "coordinator/watch/tweak_overrides.h"
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/source/job_spec.h"
+#include "coordinator/source/spec_override.h"
+#include "coordinator/source/spec_reader.h"
+#include "coordinator/source/spec_writer.h"
+
+namespace trainyard::coordinator {
+
+absl::StatusOr<network::Configuration> ApplyToConfiguration(
+    const v1::JobSpec& spec, const network::Configuration& base,
+    const std::vector<std::string>& overrides) {
+  for (const std::string& text : overrides) {
+    const std::string key = OverrideKey(text);
+    const std::string part = key.substr(0, key.find_first_of(".["));
+    if (part == "network" || part == "train") continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--set ", key, ": found '", part,
+                     "', expected network or train: nothing else may change between two trials"));
+  }
+  // Through the written form, so that a tweak is read and checked exactly as a spec is.
+  JobSpec tweaked = FromProto(spec);
+  tweaked.configuration = base;
+  auto parsed = ReadSpec({WriteSpec(tweaked), "proposal", overrides});
+  if (!parsed.ok()) return parsed.status();
+  if (auto status = CompleteSpec(spec.data(), &*parsed); !status.ok()) return status;
+  return parsed->spec.configuration;
+}
+
+}  // namespace trainyard::coordinator

@@ -1,5 +1,6 @@
-// Core's structs as the API's messages, and what workers and people send as core's events. Total: what
-// is not known is left empty. Text that is not UTF-8 is made so, since a message could not carry it.
+// Core's structs as the API's messages, and what workers and people send as core's events. Total:
+// what is not known is left empty. Text that is not UTF-8 is made so, since a message could not
+// carry it.
 #pragma once
 
 #include <cstdint>
@@ -60,8 +61,9 @@ core::ModelFinished FromProto(core::WorkerId worker, int64_t sequence,
 
 // ---- From people and source. ----
 
-// Everything of a request that follows from its spec: name, configuration, target, limits, spec_blob
-// and spec_hash. Project, commit, snapshot and the caller's wishes are left for the caller.
+// Everything of a request that follows from its spec: name, configuration, target, limits,
+// spec_blob and spec_hash. Project, commit, snapshot and the caller's wishes are left for the
+// caller.
 core::JobRequest ToRequest(const v1::JobSpec& spec);
 
 // Bytes that are no UTF-8 become U+FFFD.

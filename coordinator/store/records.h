@@ -22,6 +22,8 @@
 
 namespace trainyard::coordinator {
 
+class Database;
+
 class Records {
  public:
   // Creates or opens `folder`/records.db and brings its tables up to date. FAILED_PRECONDITION,
@@ -31,18 +33,20 @@ class Records {
   static absl::StatusOr<std::unique_ptr<Records>> Open(const std::filesystem::path& folder);
   ~Records();
 
-  // A record that was not loaded, and why: for the log. Its rows stay as they are, so that
-  // repairing them brings it back at the next start.
+  // A record that could not be read, and why: the table, the row, what was found, what was
+  // expected.
   struct SetAside {
-    core::JobId job;    // none: a record that belongs to no job
-    std::string cause;  // names table, row, what was found and what was expected
+    core::JobId job;  // none: a record that belongs to no job
+    std::string cause;
   };
   struct Loaded {
     core::State state;  // without settings and volatile parts
+    // The jobs named here are in the state as far as they could be read; CoordinatorRecovered is to
+    // give them up. The rows are kept, in the table set_aside too.
     std::vector<SetAside> set_aside;
   };
   // What was saved last, without what is over (core::Forget). DATA_LOSS if the counters, which all
-  // else hangs on, cannot be read.
+  // else hangs on, or the file itself cannot be read.
   absl::StatusOr<Loaded> Load();
 
   // Writes what changed, or nothing at all: RESOURCE_EXHAUSTED on a full disk, UNAVAILABLE where
@@ -64,8 +68,7 @@ class Records {
 
   enum class Detail { kSummary, kEpochs };
   // One job, ended ones too, with its trials, attempts, checkpoints, workers, project and (kEpochs)
-  // its rows of metrics. A job with an unreadable row comes as failed, with the cause as its
-  // reason, and with what could be read. NOT_FOUND.
+  // its rows of metrics; of those, rows that cannot be read are left out. NOT_FOUND; DATA_LOSS.
   absl::StatusOr<core::State> LoadJob(core::JobId job, Detail detail);
 
   // True while a sound checkpoint of any job, ended ones too, is made of this blob: then it must
@@ -73,10 +76,9 @@ class Records {
   absl::StatusOr<bool> IsSoundCheckpoint(std::string_view sha256);
 
  private:
-  struct Database;
   Records(UniqueFd lock, std::unique_ptr<Database> database);
 
-  // Constant after construction. The lock is let go of last.
+  // The folder's lock is let go of last.
   const UniqueFd lock_;
   std::mutex mutex_;
   const std::unique_ptr<Database> database_;  // guarded by mutex_

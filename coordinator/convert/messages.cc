@@ -1,0 +1,220 @@
+// Between core and workers, and from a spec to a request.
+#include <openssl/sha.h>
+
+#include "absl/strings/escaping.h"
+#include "coordinator/convert/api.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "proto/spec_convert.h"
+
+namespace trainyard::coordinator {
+namespace {
+
+core::Phase FromProto(v1::Phase phase) {
+  switch (phase) {
+    case v1::PHASE_TRAINING:
+      return core::Phase::kTraining;
+    case v1::PHASE_EVALUATING:
+      return core::Phase::kEvaluating;
+    case v1::PHASE_UPLOADING:
+      return core::Phase::kUploading;
+    default:
+      return core::Phase::kLoading;
+  }
+}
+
+// What a newer worker may say that this coordinator does not know is a failure that may be retried.
+core::Outcome FromProto(v1::AttemptEnded::Outcome outcome) {
+  switch (outcome) {
+    case v1::AttemptEnded::COMPLETED:
+      return core::Outcome::kCompleted;
+    case v1::AttemptEnded::STOPPED:
+      return core::Outcome::kStopped;
+    case v1::AttemptEnded::DIVERGED:
+      return core::Outcome::kDiverged;
+    case v1::AttemptEnded::FAILED_FINALLY:
+      return core::Outcome::kFailedFinally;
+    case v1::AttemptEnded::CHECKPOINT_BROKEN:
+      return core::Outcome::kCheckpointBroken;
+    case v1::AttemptEnded::OUT_OF_MEMORY:
+      return core::Outcome::kOutOfMemory;
+    default:
+      return core::Outcome::kFailed;
+  }
+}
+
+// The same spec gives the same bytes, within one build and across them.
+std::string Deterministic(const google::protobuf::Message& message) {
+  std::string bytes;
+  google::protobuf::io::StringOutputStream stream(&bytes);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);
+  message.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return bytes;
+}
+
+// The length of the UTF-8 sequence that starts `text`, 0 if none does (RFC 3629).
+size_t SequenceLength(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(0);
+  const size_t length = lead < 0x80   ? 1
+                        : lead < 0xc2 ? 0
+                        : lead < 0xe0 ? 2
+                        : lead < 0xf0 ? 3
+                        : lead < 0xf5 ? 4
+                                      : 0;
+  if (length == 0 || length > text.size()) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  if (lead == 0xe0 && byte(1) < 0xa0) return 0;   // longer than needed
+  if (lead == 0xed && byte(1) >= 0xa0) return 0;  // a surrogate
+  if (lead == 0xf0 && byte(1) < 0x90) return 0;
+  if (lead == 0xf4 && byte(1) >= 0x90) return 0;  // beyond U+10FFFF
+  return length;
+}
+
+}  // namespace
+
+v1::AttemptRef ToRef(const core::State& state, const core::Claim& claim) {
+  v1::AttemptRef ref;
+  ref.set_attempt(claim.attempt.value);
+  ref.set_fencing(claim.fencing.value);
+  if (const auto found = state.attempts.find(claim.attempt); found != state.attempts.end()) {
+    ref.set_job(found->second.job.value);
+    ref.set_trial(found->second.trial.value);
+  }
+  return ref;
+}
+
+v1::Start ToProto(const core::State& state, const core::StartAttempt& effect) {
+  v1::Start message;
+  *message.mutable_attempt() = ToRef(state, effect.claim);
+  message.mutable_attempt()->set_job(effect.job.value);
+  message.mutable_attempt()->set_trial(effect.trial.value);
+  message.set_finishing(effect.finishing);
+  if (effect.restore == core::Restore::kInherit) {
+    message.set_inherit_sha256(effect.checkpoint_sha256);
+  } else {
+    message.set_checkpoint_sha256(effect.checkpoint_sha256);
+  }
+  if (const auto job = state.jobs.find(effect.job); job != state.jobs.end()) {
+    message.mutable_spec()->ParseFromString(job->second.request.spec_blob);
+    message.set_snapshot_sha256(job->second.request.snapshot_sha256);
+  }
+  if (const auto trial = state.trials.find(effect.trial); trial != state.trials.end()) {
+    message.set_trial_number(trial->second.number);
+    *message.mutable_configuration() = trainyard::ToProto(trial->second.configuration);
+  }
+  if (const auto attempt = state.attempts.find(effect.claim.attempt);
+      attempt != state.attempts.end()) {
+    message.set_attempt_number(attempt->second.number);
+  }
+  return message;
+}
+
+core::Claim FromProto(core::WorkerId worker, const v1::AttemptRef& ref) {
+  return {worker, {ref.attempt()}, {ref.fencing()}};
+}
+
+core::LeaseRenewed FromProto(core::WorkerId worker, const v1::Renewal& message) {
+  return {.claim = FromProto(worker, message.attempt()),
+          .step = message.step(),
+          .phase = FromProto(message.phase())};
+}
+
+core::EpochReported FromProto(core::WorkerId worker, int64_t sequence,
+                              const v1::EpochReport& message) {
+  const v1::Epoch& epoch = message.epoch();
+  return {.claim = FromProto(worker, message.attempt()),
+          .sequence = sequence,
+          .epoch = epoch.epoch(),
+          .step = epoch.step(),
+          .metrics = {.train_loss = epoch.train_loss(),
+                      .train_accuracy = epoch.train_accuracy(),
+                      .val_loss = epoch.val_loss(),
+                      .val_accuracy = epoch.val_accuracy(),
+                      .learning_rate = epoch.learning_rate()},
+          .images_per_second = epoch.images_per_second(),
+          .seconds = epoch.seconds(),
+          .exact = epoch.exact()};
+}
+
+core::CheckpointStored FromProto(core::WorkerId worker, int64_t sequence,
+                                 const v1::CheckpointReport& message) {
+  return {.claim = FromProto(worker, message.attempt()),
+          .sequence = sequence,
+          .sha256 = message.sha256(),
+          .bytes = message.bytes(),
+          .step = message.step(),
+          .epoch = message.epoch(),
+          .end_of_epoch = message.end_of_epoch()};
+}
+
+core::AttemptEnded FromProto(core::WorkerId worker, int64_t sequence,
+                             const v1::AttemptEnded& message) {
+  return {.claim = FromProto(worker, message.attempt()),
+          .sequence = sequence,
+          .outcome = FromProto(message.outcome()),
+          .message = message.message(),
+          .step = message.step(),
+          .confusion = {message.confusion().begin(), message.confusion().end()}};
+}
+
+core::ModelFinished FromProto(core::WorkerId worker, int64_t sequence,
+                              const v1::FinishReport& message) {
+  const v1::Model& model = message.model();
+  return {.claim = FromProto(worker, message.attempt()),
+          .sequence = sequence,
+          .model = {.onnx_sha256 = model.onnx_sha256(),
+                    .safetensors_sha256 = model.safetensors_sha256(),
+                    .onnx_bytes = model.onnx_bytes(),
+                    .safetensors_bytes = model.safetensors_bytes(),
+                    .test_accuracy = model.test_accuracy(),
+                    .test_loss = model.test_loss(),
+                    .test_count = model.test_count(),
+                    .confusion = {model.confusion().begin(), model.confusion().end()}}};
+}
+
+core::JobRequest ToRequest(const v1::JobSpec& spec) {
+  core::JobRequest request;
+  request.name = spec.name();
+  request.spec_blob = Deterministic(spec);
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(request.spec_blob.data()), request.spec_blob.size(),
+         digest);
+  request.spec_hash = absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(digest), sizeof digest));
+  request.configuration = trainyard::FromProto(spec.configuration());
+  request.target.metric = spec.target().metric() == v1::Target::VAL_LOSS
+                              ? core::TargetMetric::kValLoss
+                              : core::TargetMetric::kValAccuracy;
+  request.target.bound = spec.target().bound();
+  request.tuning.enabled = spec.tune().enabled();
+  request.tuning.max_trials = spec.tune().max_trials();
+  request.tuning.architecture = !request.configuration.network.layers.empty();
+  request.budget = {.trials = spec.budget().trials(),
+                    .time_ms = spec.budget().time_ms(),
+                    .epochs = spec.budget().epochs()};
+  request.train_images = spec.data().train().count();
+  return request;
+}
+
+std::string Utf8(std::string_view text) {
+  std::string clean;
+  clean.reserve(text.size());
+  while (!text.empty()) {
+    const size_t length = SequenceLength(text);
+    if (length == 0) {
+      clean += "\xef\xbf\xbd";
+      text.remove_prefix(1);
+    } else {
+      clean += text.substr(0, length);
+      text.remove_prefix(length);
+    }
+  }
+  return clean;
+}
+
+}  // namespace trainyard::coordinator

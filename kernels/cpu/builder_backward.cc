@@ -35,7 +35,9 @@ void Builder::ConvWeightsBackward(int op) {
   const Value& out = values_[OutputOf(op)];
   const Value& in = values_[o.inputs[0]];
   const WeightsChoice choice = ChooseWeights(engine_, Geometry(op), state.conv);
-  if (choice.reference && o.groups == 1 && in.layout.block == 1 && in.layout.shape.channels <= 4) {
+  const bool as_it_is = !choice.reference && choice.in_block == in.layout.block &&
+                        choice.out_block == out.layout.block;
+  if (!as_it_is && o.groups == 1 && in.layout.block == 1 && in.layout.shape.channels <= 4) {
     const Window window = WindowOf(o, out.layout.block);
     return FirstConvBackward(
         op, {in.layout, out.layout, window, in.layout.shape.height + o.pad_top + o.pad_bottom,

@@ -177,7 +177,8 @@ void Builder::LinearForward(int op) {
     Multiply({'N', call.At(x), inputs}, {'T', call.At(weight), inputs}, batch, units, inputs, out);
     const float* add = call.At(bias);
     if (add == nullptr && slope == 1) return;
-    ParallelFor(batch, [&](int64_t n) { loops->bias_relu(out + n * units, 1, units, add, slope); });
+    ParallelFor(batch, units,
+                [&](int64_t n) { loops->bias_relu(out + n * units, 1, units, add, slope); });
   });
 }
 

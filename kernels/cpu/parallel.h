@@ -24,10 +24,14 @@ class ThreadScope {
   const int before_;
 };
 
-// body(i) for i in 0 .. count - 1.
+// Waking threads costs some microseconds, and a lot more where cores are shared: work of fewer
+// floats than this stays on the calling thread.
+constexpr int64_t kWorthThreads = 16384;
+
+// body(i) for i in 0 .. count - 1, each about as dear as passing over `cost` floats.
 template <typename Body>
-void ParallelFor(int64_t count, const Body& body) {
-#pragma omp parallel for schedule(static) if (count > 1)
+void ParallelFor(int64_t count, int64_t cost, const Body& body) {
+#pragma omp parallel for schedule(static) if (count > 1 && count * cost >= kWorthThreads)
   for (int64_t i = 0; i < count; ++i) body(i);
 }
 
@@ -36,7 +40,7 @@ template <typename Body>
 void ParallelSpans(int64_t count, const Body& body) {
   constexpr int64_t kSpan = 8192;
   const int64_t spans = (count + kSpan - 1) / kSpan;
-#pragma omp parallel for schedule(static) if (spans > 1)
+#pragma omp parallel for schedule(static) if (count >= kWorthThreads)
   for (int64_t i = 0; i < spans; ++i) {
     body(i * kSpan, std::min(count, (i + 1) * kSpan));
   }

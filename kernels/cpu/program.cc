@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -66,6 +67,18 @@ void CpuProgram::CutChunks() {
     }
   }
   partial_.resize(chunks_.size());
+}
+
+int64_t CpuProgram::MeanChunk() const {
+  return graph_.parameter_count / std::max<int64_t>(1, static_cast<int64_t>(chunks_.size()));
+}
+
+void CpuProgram::PoisonScratch() {
+  // All bits set: NaN as float and as double, and no place in any pool's window.
+  for (auto& [batch, sized] : plans_) {
+    std::memset(sized.own.data() == nullptr ? transient_ : sized.own.data(), 0xFF,
+                static_cast<size_t>(sized.plan->transient_bytes()));
+  }
 }
 
 std::unique_ptr<Plan> CpuProgram::MakePlan(int batch) {
@@ -148,7 +161,7 @@ EvaluationResult CpuProgram::Evaluate(const ImageSet& images, std::span<const in
 }
 
 double CpuProgram::GradientNorm() {
-  ParallelFor(static_cast<int64_t>(chunks_.size()), [&](int64_t i) {
+  ParallelFor(static_cast<int64_t>(chunks_.size()), MeanChunk(), [&](int64_t i) {
     partial_[i] = loops_.square_sum(gradients_ + chunks_[i].offset, chunks_[i].size);
   });
   double sum = 0;
@@ -163,7 +176,7 @@ void CpuProgram::Update(const StepScalars& scalars, double gradient_norm) {
   const double steps = static_cast<double>(scalars.step + 1);
   const double correction1 = 1 / (1 - std::pow(static_cast<double>(scalars.beta1), steps));
   const double correction2 = 1 / (1 - std::pow(static_cast<double>(scalars.beta2), steps));
-  ParallelFor(static_cast<int64_t>(chunks_.size()), [&](int64_t i) {
+  ParallelFor(static_cast<int64_t>(chunks_.size()), MeanChunk(), [&](int64_t i) {
     const auto [offset, size, decays] = chunks_[i];
     const float decay = decays ? scalars.weight_decay : 0.0f;
     const float* g = gradients_ + offset;

@@ -29,6 +29,9 @@ class CpuProgram : public Program {
   int64_t MemoryBytes() const override;
   std::string Fingerprint() const override;
 
+  // Fills everything that a step must not read before writing it with NaN. For tests.
+  void PoisonScratch();
+
   // Seconds spent in each step of the full batch's plan since profiling was switched on.
   void SetProfiling(bool on);
   std::vector<StepTime> Profile() const;
@@ -46,6 +49,7 @@ class CpuProgram : public Program {
   };
 
   void CutChunks();
+  int64_t MeanChunk() const;
   std::unique_ptr<Plan> MakePlan(int batch);
   Plan& PlanFor(int batch);
   double GradientNorm();

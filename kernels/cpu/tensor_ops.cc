@@ -14,7 +14,7 @@ namespace trainyard::kernels::cpu {
 void LoadImages(const ImageSet& images, std::span<const int32_t> indices, const float* table,
                 const StepScalars* scalars, float* out) {
   const int64_t size = images.shape.size();
-  ParallelFor(static_cast<int64_t>(indices.size()), [&](int64_t n) {
+  ParallelFor(static_cast<int64_t>(indices.size()), size, [&](int64_t n) {
     const ImageDraws draws = scalars == nullptr
                                  ? ImageDraws{}
                                  : DrawAugmentation(*scalars, static_cast<int>(n), images.shape);
@@ -36,7 +36,7 @@ void DropoutMask(const Loops& loops, const Layout& layout, const StepScalars& sc
     return;
   }
   const int64_t plane = layout.plane(), block = layout.block;
-  ParallelFor(layout.tiles(), [&](int64_t tile) {
+  ParallelFor(layout.tiles(), layout.tile() * 8, [&](int64_t tile) {
     // The channels of a tile are neighbours in canonical order too: one run of elements, dealt out
     // to the lanes.
     uint8_t* out = mask + tile * layout.tile();
@@ -109,13 +109,13 @@ void BatchNormForward(const Loops& loops, const BatchNorm& norm, bool training, 
   const int64_t tile = layout.tile(), block = layout.block, plane = layout.plane();
   const Kept to = KeptOf(norm, kept);
   if (training) {
-    ParallelFor(layout.tiles(), [&](int64_t t) {
+    ParallelFor(layout.tiles(), tile, [&](int64_t t) {
       double* out = TileScratch(norm, scratch, t);
       loops.moments(x + t * tile, plane, layout.block, out, out + block);
     });
   }
   const double count = static_cast<double>(layout.batch) * static_cast<double>(plane);
-  ParallelFor(norm.channels(), [&](int64_t c) {
+  ParallelFor(norm.channels(), 4 * layout.batch, [&](int64_t c) {
     if (c >= layout.shape.channels) {
       to.mean[c] = to.inverse_std[c] = to.scale[c] = to.shift[c] = 0;
       return;
@@ -138,7 +138,7 @@ void BatchNormForward(const Loops& loops, const BatchNorm& norm, bool training, 
     to.shift[c] = static_cast<float>(parameters.beta[c] +
                                      (static_cast<double>(to.mean[c]) - mean) * to.scale[c]);
   });
-  ParallelFor(layout.tiles(), [&](int64_t t) {
+  ParallelFor(layout.tiles(), tile, [&](int64_t t) {
     const int64_t c = t % layout.blocks() * block;
     loops.normalise(x + t * tile, y + t * tile, plane, layout.block, to.mean + c, to.scale + c,
                     to.shift + c, norm.slope);
@@ -151,7 +151,7 @@ void BatchNormBackward(const Loops& loops, const BatchNorm& norm, const float* x
   const Layout& layout = norm.layout;
   const int64_t tile = layout.tile(), block = layout.block, plane = layout.plane();
   const Kept from = KeptOf(norm, kept);
-  ParallelFor(layout.tiles(), [&](int64_t t) {
+  ParallelFor(layout.tiles(), tile, [&](int64_t t) {
     double* out = TileScratch(norm, scratch, t);
     loops.norm_sums(x + t * tile, y == nullptr ? nullptr : y + t * tile, dy + t * tile, plane,
                     layout.block, from.mean + t % layout.blocks() * block, norm.slope, out,
@@ -160,7 +160,7 @@ void BatchNormBackward(const Loops& loops, const BatchNorm& norm, const float* x
   // The coefficients of dx = a dy + b (x - mean) + c: a and b take the place of scale and shift.
   const double count = static_cast<double>(layout.batch) * static_cast<double>(plane);
   float* third = reinterpret_cast<float*>(scratch + layout.batch * norm.channels() * 2);
-  ParallelFor(norm.channels(), [&](int64_t c) {
+  ParallelFor(norm.channels(), 4 * layout.batch, [&](int64_t c) {
     from.scale[c] = from.shift[c] = third[c] = 0;
     if (c >= layout.shape.channels) return;
     double sum = 0, dot = 0;
@@ -176,7 +176,7 @@ void BatchNormBackward(const Loops& loops, const BatchNorm& norm, const float* x
     from.shift[c] = static_cast<float>(-a * inverse_std * inverse_std * dot / count);
     third[c] = static_cast<float>(-a * sum / count);
   });
-  ParallelFor(layout.tiles(), [&](int64_t t) {
+  ParallelFor(layout.tiles(), tile, [&](int64_t t) {
     const int64_t c = t % layout.blocks() * block;
     loops.norm_backward(x + t * tile, dy + t * tile, plane, layout.block, from.mean + c,
                         from.scale + c, from.shift + c, third + c);
@@ -194,14 +194,14 @@ int64_t OutTile(const Window& w) { return int64_t{w.out_h} * w.out_w * w.block; 
 void MaxPoolForward(const Loops& loops, const Layout& in, const Window& window, const float* x,
                     float* y, uint16_t* index) {
   const int64_t from = in.tile(), to = OutTile(window);
-  ParallelFor(in.tiles(),
+  ParallelFor(in.tiles(), in.tile(),
               [&](int64_t t) { loops.max_pool(window, x + t * from, y + t * to, index + t * to); });
 }
 
 void MaxPoolBackward(const Loops& loops, const Layout& in, const Window& window, const float* dy,
                      const uint16_t* index, const float* sign, float slope, float* dx) {
   const int64_t from = in.tile(), to = OutTile(window);
-  ParallelFor(in.tiles(), [&](int64_t t) {
+  ParallelFor(in.tiles(), in.tile(), [&](int64_t t) {
     loops.max_pool_backward(window, dy + t * to, index + t * to,
                             sign == nullptr ? nullptr : sign + t * to, slope, dx + t * from);
   });
@@ -210,18 +210,19 @@ void MaxPoolBackward(const Loops& loops, const Layout& in, const Window& window,
 void AvgPoolForward(const Loops& loops, const Layout& in, const Window& window, const float* x,
                     float* y) {
   const int64_t from = in.tile(), to = OutTile(window);
-  ParallelFor(in.tiles(), [&](int64_t t) { loops.avg_pool(window, x + t * from, y + t * to); });
+  ParallelFor(in.tiles(), in.tile(),
+              [&](int64_t t) { loops.avg_pool(window, x + t * from, y + t * to); });
 }
 
 void AvgPoolBackward(const Loops& loops, const Layout& in, const Window& window, const float* dy,
                      float* dx) {
   const int64_t from = in.tile(), to = OutTile(window);
-  ParallelFor(in.tiles(),
+  ParallelFor(in.tiles(), in.tile(),
               [&](int64_t t) { loops.avg_pool_backward(window, dy + t * to, dx + t * from); });
 }
 
 void GlobalPoolForward(const Loops& loops, const Layout& in, const float* x, float* y) {
-  ParallelFor(in.tiles(), [&](int64_t t) {
+  ParallelFor(in.tiles(), in.tile(), [&](int64_t t) {
     const int64_t image = t / in.blocks(), c = t % in.blocks() * in.block;
     float lanes[16];
     loops.global_pool(x + t * in.tile(), in.plane(), in.block, lanes);
@@ -231,7 +232,7 @@ void GlobalPoolForward(const Loops& loops, const Layout& in, const float* x, flo
 }
 
 void GlobalPoolBackward(const Loops& loops, const Layout& in, const float* dy, float* dx) {
-  ParallelFor(in.tiles(), [&](int64_t t) {
+  ParallelFor(in.tiles(), in.tile(), [&](int64_t t) {
     const int64_t image = t / in.blocks(), c = t % in.blocks() * in.block;
     float lanes[16] = {};
     const int64_t real = std::min<int64_t>(in.block, in.shape.channels - c);
@@ -273,14 +274,14 @@ void FirstConvBackward(const Loops& loops, const FirstConvGradient& conv, const 
   const int64_t batch = conv.in.batch, groups = conv.groups(), blocks = conv.out.blocks();
   const int64_t block = conv.out.block, taps = conv.taps(), sums = (taps + 1) * block;
   float* partial = scratch + batch * padded;
-  ParallelFor(batch, [&](int64_t n) {
+  ParallelFor(batch, padded, [&](int64_t n) {
     PadImage(conv, x + n * conv.in.shape.size(), scratch + n * padded);
   });
   FirstConv tile{conv.window, conv.in.shape.channels};
   tile.window.in_h = conv.padded_h;
   tile.window.in_w = conv.padded_w;
   tile.window.pad_top = tile.window.pad_left = 0;
-  ParallelFor(groups * blocks, [&](int64_t i) {
+  ParallelFor(groups * blocks, taps * conv.out.tile(), [&](int64_t i) {
     const int64_t group = i / blocks, b = i % blocks;
     float* out = partial + i * sums;
     std::fill(out, out + sums, 0.0f);
@@ -289,7 +290,7 @@ void FirstConvBackward(const Loops& loops, const FirstConvGradient& conv, const 
                                out, out + taps * block);
     }
   });
-  ParallelFor(conv.out.shape.channels, [&](int64_t o) {
+  ParallelFor(conv.out.shape.channels, groups * taps, [&](int64_t o) {
     for (int64_t t = 0; t <= taps; ++t) {
       if (t == taps && db == nullptr) break;
       float sum = 0;
@@ -319,7 +320,7 @@ void SoftmaxCrossEntropy(const LossInput& input, const float* logits, float* gra
   const int64_t batch = static_cast<int64_t>(input.indices.size());
   const int classes = input.classes;
   const double smoothing = input.smoothing;
-  ParallelFor(batch, [&](int64_t n) {
+  ParallelFor(batch, classes * 32, [&](int64_t n) {
     const float* row = logits + n * classes;
     const int32_t label = input.images->labels[input.indices[n]];
     const double largest = *std::max_element(row, row + classes);

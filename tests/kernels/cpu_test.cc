@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/program.h"
 #include "tests/kernels/graphs.h"
 
 namespace trainyard::kernels::testing {
@@ -225,7 +226,6 @@ TEST(Cpu, AugmentedInputsAreTheReferencesBitForBit) {
   scalars.cutout = 4;
   for (scalars.step = 0; scalars.step < 20; ++scalars.step) {
     std::vector<std::vector<bool>> zeros;
-    std::vector<double> losses;
     for (const char* backend : {"cpu", "reference"}) {
       const std::unique_ptr<Program> program = Lower(backend, graph);
       program->WriteState(RandomState(graph, 1));
@@ -235,7 +235,7 @@ TEST(Cpu, AugmentedInputsAreTheReferencesBitForBit) {
   }
 }
 
-std::vector<float> Trajectory(const Graph& graph, int threads, int steps) {
+std::vector<float> Trajectory(const Graph& graph, int threads, int steps, bool poison = false) {
   const std::unique_ptr<Program> program = Lower("cpu", graph, threads);
   const Images images(graph, 64, 5);
   const std::vector<float> rates(graph.ops.size(), 0.25f);
@@ -244,6 +244,7 @@ std::vector<float> Trajectory(const Graph& graph, int threads, int steps) {
   for (scalars.step = 0; scalars.step < steps; ++scalars.step) {
     // The last batch of every three is a partial one.
     const int batch = scalars.step % 3 == 2 ? (graph.batch_size + 1) / 2 : graph.batch_size;
+    if (poison) static_cast<cpu::CpuProgram&>(*program).PoisonScratch();
     program->TrainStep(images.set, FirstIndices(batch), scalars);
   }
   ProgramState state;
@@ -264,6 +265,16 @@ TEST(Cpu, TwoRunsGiveTheSameBytes) {
       EXPECT_TRUE(SameBytes(Trajectory(graph, threads, 4), Trajectory(graph, threads, 4)))
           << "seed " << seed << " threads " << threads;
     }
+  }
+}
+
+TEST(Cpu, StepsReadNothingThatTheyHaveNotWritten) {
+  EXPECT_TRUE(SameBytes(Trajectory(KerasCnn(16), 2, 4), Trajectory(KerasCnn(16), 2, 4, true)));
+  for (int seed = 3000; seed < 3060; ++seed) {
+    const Graph graph = RandomGraph(seed);
+    EXPECT_TRUE(SameBytes(Trajectory(graph, 2, 4), Trajectory(graph, 2, 4, true)))
+        << "seed " << seed << "\n"
+        << Describe(graph);
   }
 }
 

@@ -226,7 +226,7 @@ TEST(CompleteSpec, NamesThePlaceOfWhatDisagreesWithTheData) {
   EXPECT_EQ(std::string(CompleteSpec(Opened(parsed->spec, 7, 10), &*parsed).message()),
             "trainyard.yaml:6:34: network.layers[0].conv.kernel: found 9, expected at most 7 (the "
             "input is 7x7)\n"
-            "trainyard.yaml:9:33: train.augmentation.cutout: found 8, expected a whole number from "
+            "trainyard.yaml:9:32: train.augmentation.cutout: found 8, expected a whole number from "
             "0 to 7");
   parsed = Read(kSmallSpec);
   EXPECT_EQ(std::string(CompleteSpec(Opened(parsed->spec, 28, 7), &*parsed).message()),

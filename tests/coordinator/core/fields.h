@@ -1,0 +1,145 @@
+// The fields of events and effects by name, so that scenarios can write them and read them.
+//
+// Fields(record, visit) calls visit("name", member) for each member worth showing.
+#pragma once
+
+#include "coordinator/core/effect.h"
+#include "coordinator/core/event.h"
+
+namespace trainyard::core {
+
+// The names that scenarios use, in the order of the variants.
+inline constexpr const char* kEventNames[] = {
+    "project_added",     "project_removed",    "job_submitted",     "job_cancelled",
+    "job_paused",        "job_resumed",        "tweak_requested",   "worker_drained",
+    "checkpoint_pinned", "push_seen",          "source_prepared",   "source_refused",
+    "worker_launched",   "launch_failed",      "worker_exited",     "worker_registered",
+    "worker_connected",  "disconnected",       "worker_left",       "renewed",
+    "epoch_reported",    "checkpoint_stored",  "checkpoint_broken", "attempt_ended",
+    "model_finished",    "checkpoint_dropped", "notice_sent",       "time_passed",
+    "recovered",         "shutdown_requested"};
+inline constexpr const char* kEffectNames[] = {
+    "answer",         "prepare_source",  "launch_worker", "adopt_worker", "stop_worker",
+    "start_attempt",  "stop_attempt",    "supersede",     "grant_lease",  "acknowledge",
+    "dismiss_worker", "drop_checkpoint", "notify",        "quit"};
+
+static_assert(std::size(kEventNames) == std::variant_size_v<decltype(Event::what)>);
+static_assert(std::size(kEffectNames) == std::variant_size_v<Effect>);
+
+// What a scenario says of a job; the rest is the same for all (see SampleRequest).
+template <typename R, typename V>
+void RequestFields(R& job, V visit) {
+  visit("name", job.name);
+  visit("spec", job.spec_hash);
+  visit("key", job.request_key);
+  visit("target", job.target.bound);
+  visit("epochs", job.configuration.training.epochs);
+  visit("lr", job.configuration.training.optimizer.learning_rate);
+  visit("tuning", job.tuning.enabled);
+  visit("trials", job.budget.trials);
+  visit("time_ms", job.budget.time_ms);
+  visit("budget_epochs", job.budget.epochs);
+  visit("manual", job.manual);
+  visit("again", job.again);
+}
+
+// Called for const and other records alike; `Is` picks the kind.
+template <typename T, typename Kind>
+concept Is = std::is_same_v<std::remove_const_t<T>, Kind>;
+
+template <typename T, typename V>
+void Fields(T& e, V visit) {
+  if constexpr (Is<T, ProjectAdded>) {
+    visit("request", e.request), visit("name", e.name), visit("url", e.url);
+    visit("branch", e.branch);
+  } else if constexpr (Is<T, ProjectRemoved>) {
+    visit("request", e.request), visit("project", e.project);
+  } else if constexpr (Is<T, JobSubmitted>) {
+    visit("request", e.request), RequestFields(e.job, visit);
+  } else if constexpr (Is<T, JobCancelled> || Is<T, JobPaused> || Is<T, JobResumed>) {
+    visit("request", e.request), visit("job", e.job);
+  } else if constexpr (Is<T, TweakRequested>) {
+    visit("request", e.request), visit("job", e.job), visit("lr", e.configuration);
+  } else if constexpr (Is<T, WorkerDrained>) {
+    visit("request", e.request), visit("worker", e.worker);
+  } else if constexpr (Is<T, CheckpointPinned>) {
+    visit("request", e.request), visit("checkpoint", e.checkpoint), visit("pinned", e.pinned);
+  } else if constexpr (Is<T, PushSeen>) {
+    visit("project", e.project), visit("commit", e.commit);
+  } else if constexpr (Is<T, SourcePrepared>) {
+    visit("push", e.push), RequestFields(e.job, visit);
+  } else if constexpr (Is<T, SourceRefused>) {
+    visit("push", e.push), visit("message", e.message);
+  } else if constexpr (Is<T, WorkerLaunched>) {
+    visit("launch", e.launch), visit("handle", e.handle);
+  } else if constexpr (Is<T, WorkerLaunchFailed>) {
+    visit("launch", e.launch), visit("message", e.message);
+  } else if constexpr (Is<T, WorkerExited>) {
+    visit("launch", e.launch), visit("kind", e.kind), visit("number", e.number);
+    visit("message", e.message);
+  } else if constexpr (Is<T, WorkerRegistered>) {
+    visit("request", e.request), visit("incarnation", e.incarnation), visit("name", e.name);
+    visit("pool", e.pool), visit("launch", e.launch);
+  } else if constexpr (Is<T, WorkerConnected>) {
+    visit("worker", e.worker), visit("running", e.running);
+  } else if constexpr (Is<T, WorkerDisconnected>) {
+    visit("worker", e.worker);
+  } else if constexpr (Is<T, WorkerLeft>) {
+    visit("worker", e.worker), visit("reason", e.reason);
+  } else if constexpr (Is<T, LeaseRenewed>) {
+    visit("claim", e.claim), visit("step", e.step), visit("phase", e.phase);
+  } else if constexpr (Is<T, EpochReported>) {
+    visit("claim", e.claim), visit("sequence", e.sequence), visit("epoch", e.epoch);
+    visit("step", e.step), visit("train", e.metrics.train_accuracy);
+    visit("val", e.metrics.val_accuracy), visit("loss", e.metrics.val_loss);
+  } else if constexpr (Is<T, CheckpointStored>) {
+    visit("claim", e.claim), visit("sequence", e.sequence), visit("sha", e.sha256);
+    visit("step", e.step), visit("epoch", e.epoch), visit("end", e.end_of_epoch);
+  } else if constexpr (Is<T, CheckpointBroken>) {
+    visit("sha", e.sha256), visit("message", e.message);
+  } else if constexpr (Is<T, AttemptEnded>) {
+    visit("claim", e.claim), visit("sequence", e.sequence), visit("outcome", e.outcome);
+    visit("step", e.step), visit("message", e.message);
+  } else if constexpr (Is<T, ModelFinished>) {
+    visit("claim", e.claim), visit("sequence", e.sequence), visit("onnx", e.model.onnx_sha256);
+    visit("test", e.model.test_accuracy), visit("images", e.model.test_count);
+  } else if constexpr (Is<T, CheckpointDropped>) {
+    visit("checkpoint", e.checkpoint);
+  } else if constexpr (Is<T, NoticeSent>) {
+    visit("notice", e.notice);
+  } else if constexpr (Is<T, Answer>) {
+    visit("request", e.request), visit("code", e.code), visit("id", e.id);
+    visit("existed", e.existed), visit("message", e.message);
+  } else if constexpr (Is<T, PrepareSource>) {
+    visit("push", e.push), visit("project", e.project), visit("commit", e.commit);
+  } else if constexpr (Is<T, LaunchWorker>) {
+    visit("launch", e.launch), visit("pool", e.pool);
+  } else if constexpr (Is<T, AdoptWorker>) {
+    visit("launch", e.launch), visit("pool", e.pool), visit("handle", e.handle);
+  } else if constexpr (Is<T, StopWorker>) {
+    visit("launch", e.launch), visit("handle", e.handle), visit("grace_ms", e.grace_ms);
+  } else if constexpr (Is<T, StartAttempt>) {
+    visit("claim", e.claim), visit("job", e.job), visit("trial", e.trial);
+    visit("finishing", e.finishing), visit("restore", e.restore), visit("sha", e.checkpoint_sha256);
+  } else if constexpr (Is<T, StopAttempt>) {
+    visit("claim", e.claim), visit("checkpoint", e.checkpoint), visit("reason", e.reason);
+  } else if constexpr (Is<T, SupersedeAttempt>) {
+    visit("claim", e.claim), visit("reason", e.reason);
+  } else if constexpr (Is<T, GrantLease>) {
+    visit("claim", e.claim), visit("lease_ms", e.lease_ms);
+  } else if constexpr (Is<T, Acknowledge>) {
+    visit("claim", e.claim), visit("sequence", e.sequence);
+  } else if constexpr (Is<T, DismissWorker>) {
+    visit("worker", e.worker), visit("reason", e.reason);
+  } else if constexpr (Is<T, DropCheckpoint>) {
+    visit("checkpoint", e.checkpoint), visit("sha", e.sha256);
+  } else if constexpr (Is<T, Notify>) {
+    visit("notice", e.notice), visit("job", e.job), visit("text", e.text);
+  } else {
+    // TimePassed, CoordinatorRecovered, ShutdownRequested, Quit: nothing to say.
+    static_assert(Is<T, TimePassed> || Is<T, CoordinatorRecovered> || Is<T, ShutdownRequested> ||
+                  Is<T, Quit>);
+  }
+}
+
+}  // namespace trainyard::core

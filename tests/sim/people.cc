@@ -1,0 +1,161 @@
+// Jobs, and what people do to them. Who asks, asks again until there is an answer.
+#include "absl/strings/str_cat.h"
+#include "tests/coordinator/core/text.h"
+#include "tests/sim/world.h"
+
+namespace trainyard::sim {
+
+using namespace core;  // NOLINT: see shell.cc
+
+void World::PlanJobs() {
+  Random plan(options_.seed ^ 0x706c616e);
+  settings_.pools["process"] = static_cast<int>(plan.Between(1, 3));
+  const int64_t jobs = plan.Between(1, 3);
+  for (int64_t i = 0; i < jobs; ++i) {
+    JobRequest request = SampleRequest();
+    // Few specs, so that jobs share blobs.
+    const int64_t spec = plan.Between(1, 3);
+    request.spec_hash = absl::StrCat("spec", spec);
+    request.configuration.training.seed = static_cast<uint64_t>(spec);
+    request.configuration.training.epochs = static_cast<int>(plan.Between(2, 3));
+    request.configuration.training.optimizer.learning_rate = plan.Chance(15) ? 2.0 : 0.05;
+    constexpr double kBounds[] = {0.80, 0.86, 0.89, 0.95};
+    request.target.bound = kBounds[plan.Between(0, 3)];
+    request.budget.trials = static_cast<int>(plan.Between(1, 4));
+    request.budget.epochs = plan.Chance(20) ? plan.Between(3, 8) : 0;
+    request.manual = plan.Chance(20);
+    request.again = true;
+    const int64_t delay_ms = plan.Between(0, 5'000);
+    if (plan.Chance(30)) {
+      const std::string commit = absl::StrCat("commit", i);
+      request.commit = commit;
+      commits_[commit] = request;
+      clock_.After(delay_ms, [this, commit] {
+        Want(
+            [commit](RequestId id) {
+              return Event{.what = ProjectAdded{id, commit, "u", "b"}};
+            },
+            [this, commit](const Answer& answer) {
+              // The second time it exists already, and is the only one of this name.
+              for (const auto& [id, project] : state_.projects) {
+                if (project.name == commit) Push(id, commit);
+              }
+              (void)answer;
+            });
+      });
+    } else {
+      request.request_key = absl::StrCat("job", i);
+      clock_.After(delay_ms, [this, request] { Submit(request); });
+    }
+    ++jobs_planned_;
+  }
+  clock_.After(1'000, [this] { AcceptProposals(); });
+}
+
+void World::Want(std::function<Event(RequestId)> ask, std::function<void(const Answer&)> done) {
+  const auto wish = static_cast<int64_t>(wishes_.size());
+  wishes_[wish] = {std::move(ask), std::move(done)};
+  Ask(wish);
+}
+
+void World::Ask(int64_t wish) {
+  if (wishes_.at(wish).granted) return;
+  if (up_) {
+    // A person calls once; it is the network that repeats events, not requests.
+    const RequestId request{++requests_};
+    asked_[request] = wish;
+    queue_.push_back(wishes_.at(wish).ask(request));
+    Post({.what = TimePassed{}});
+  }
+  clock_.After(2'000, [this, wish] { Ask(wish); });
+}
+
+void World::Submit(JobRequest request) {
+  Want(
+      [request](RequestId id) {
+        return Event{.what = JobSubmitted{id, request}};
+      },
+      [](const Answer&) {});
+}
+
+// Polled: the tip is told again and again.
+void World::Push(ProjectId project, const std::string& commit) {
+  Post({.what = PushSeen{project, commit}});
+  if (clock_.now_ms() > kFaultMs + 10'000) return;
+  clock_.After(3'000, [this, project, commit] { Push(project, commit); });
+}
+
+void World::AcceptProposals() {
+  if (up_) {
+    for (const auto& [id, job] : state_.jobs) {
+      if (job.state != JobState::kWaiting) continue;
+      const bool accepts = job.proposal.has_value();
+      Want(
+          [id = id, accepts](RequestId request) {
+            return accepts ? Event{.what = TweakRequested{request, id, std::nullopt}}
+                           : Event{.what = JobCancelled{request, id}};
+          },
+          [](const Answer&) {});
+    }
+  }
+  clock_.After(1'500, [this] { AcceptProposals(); });
+}
+
+JobId World::AnyJob() {
+  if (state_.counters.job == 0) return JobId{1};
+  return JobId{random_.Between(1, state_.counters.job)};
+}
+
+// A person does something to a job or a worker.
+void World::Meddle() {
+  const JobId job = AnyJob();
+  const auto ignore = [](const Answer&) {};
+  switch (random_.Between(0, 6)) {
+    case 0:
+    case 1:
+      Want(
+          [job](RequestId id) {
+            return Event{.what = JobPaused{id, job}};
+          },
+          [this, job, ignore](const Answer&) {
+            clock_.After(random_.Between(100, 6'000), [this, job, ignore] {
+              Want([job](RequestId id) { return Event{.what = JobResumed{id, job}}; }, ignore);
+            });
+          });
+      break;
+    case 2:
+      touched_.insert(job);
+      Want([job](RequestId id) { return Event{.what = JobCancelled{id, job}}; }, ignore);
+      break;
+    case 3: {
+      touched_.insert(job);
+      network::Configuration wanted = SampleRequest().configuration;
+      wanted.training.epochs = 2;
+      wanted.training.optimizer.learning_rate = 0.01;
+      Want(
+          [job, wanted](RequestId id) {
+            return Event{.what = TweakRequested{id, job, wanted}};
+          },
+          ignore);
+      break;
+    }
+    case 4: {
+      const WorkerId worker{random_.Between(1, state_.counters.worker + 1)};
+      Want([worker](RequestId id) { return Event{.what = WorkerDrained{id, worker}}; }, ignore);
+      break;
+    }
+    case 5: {
+      const CheckpointId checkpoint{random_.Between(1, state_.counters.checkpoint + 1)};
+      Want(
+          [checkpoint](RequestId id) {
+            return Event{.what = CheckpointPinned{id, checkpoint}};
+          },
+          ignore);
+      break;
+    }
+    default:
+      Post({.what = ShutdownRequested{}});
+  }
+}
+
+}  // namespace trainyard::sim

@@ -1,0 +1,41 @@
+#include "tests/sim/toy.h"
+
+#include <cmath>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "network/shapes.h"
+#include "tests/sim/random.h"
+
+namespace trainyard::sim {
+
+std::string Sha(const Blob& blob) {
+  return absl::StrCat(absl::Hex(Mix(blob.weights ^ static_cast<uint64_t>(blob.step))));
+}
+
+uint64_t FreshWeights(const network::Configuration& configuration) {
+  const auto parameters = static_cast<uint64_t>(network::ParameterCount(configuration.network));
+  return Mix(Mix(configuration.training.seed) ^ parameters);
+}
+
+uint64_t InheritedWeights(const network::Configuration& configuration, uint64_t parent) {
+  return Mix(parent ^ FreshWeights(configuration));
+}
+
+uint64_t StepOnce(uint64_t weights, int64_t step) {
+  return Mix(weights + static_cast<uint64_t>(step));
+}
+
+core::Metrics Measure(const network::Configuration& configuration, int epoch, uint64_t weights) {
+  const double rate = configuration.training.optimizer.learning_rate;
+  if (rate > 1) {
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    return {nan, nan, nan, nan, rate};
+  }
+  const double size = static_cast<double>(network::ParameterCount(configuration.network)) / 4000;
+  const double noise = static_cast<double>(weights % 1000) * 1e-7;
+  const double error = 0.12 * std::pow(size, -0.25) + 0.3 * std::pow(0.5, epoch) + noise;
+  return {2 * error, 1 - error + 0.01, 2.2 * error, 1 - error, rate};
+}
+
+}  // namespace trainyard::sim

@@ -71,6 +71,7 @@ class RunningService final : public Service {
 
   ~RunningService() override {
     if (client_) client_->Stop();
+    if (preparer_) preparer_->Cancel();
     if (gateway_) gateway_->CloseSessions(absl::UnavailableError("the coordinator is stopping"));
     if (server_) {
       server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));

@@ -1,10 +1,11 @@
 // GetJobLogs: what the workers of a job's attempts wrote meanwhile.
 //
-// A worker's log holds the lines of all attempts that it ever ran; those of one attempt are told by
-// their time, with which every line begins. Logs of workers that somebody else started lie on their
-// hosts; their place is taken by a line that says so.
+// A worker's log holds the lines of all attempts that it ever ran. Most name their attempt; the
+// others are told by their time, with which every line begins. Logs of workers that somebody else
+// started lie on their hosts; their place is taken by a line that says so.
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <ctime>
 #include <fstream>
 #include <thread>
@@ -42,6 +43,15 @@ int64_t TimeOf(const std::string& line) {
   const std::time_t seconds = std::mktime(&time);
   if (seconds < 0) return -1;
   return int64_t{seconds} * 1000 + std::atoi(rest + 1) % 1000;
+}
+
+// The attempt that "...: job 3, attempt 12: ..." names; 0: none.
+int64_t AttemptOf(const std::string& line) {
+  long long job = 0, attempt = 0;
+  const size_t at = line.find(": job ");
+  if (at == std::string::npos) return 0;
+  if (std::sscanf(line.c_str() + at, ": job %lld, attempt %lld", &job, &attempt) != 2) return 0;
+  return attempt;
 }
 
 std::vector<Part> PartsOf(const core::State& state, core::JobId job, const Launcher* launcher) {
@@ -85,6 +95,9 @@ class Reader {
       }
       const int64_t time = TimeOf(line_);
       if (time >= 0) inside_ = time >= part_.from_ms && time <= part_.to_ms;
+      if (const int64_t named = AttemptOf(line_); time >= 0 && named != 0) {
+        inside_ = named == part_.attempt.value;
+      }
       if (inside_) absl::StrAppend(&text, CleanLine(line_), "\n");
     }
     return text;

@@ -17,6 +17,7 @@ bool IsFinal(const absl::Status& status) {
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kResourceExhausted:
     case absl::StatusCode::kAborted:
+    case absl::StatusCode::kCancelled:
       return false;
     default:
       return true;

@@ -23,6 +23,9 @@ class SourcePreparer {
  public:
   virtual ~SourcePreparer() = default;
 
+  // Ends what is under way with CANCELLED, now and from now on: the coordinator is stopping.
+  virtual void Cancel() = 0;
+
   // INVALID_ARGUMENT unless it is a path or URL of a kind that may be fetched here.
   virtual absl::Status CheckUrl(const std::string& url) const = 0;
 

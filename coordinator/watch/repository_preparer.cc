@@ -1,0 +1,173 @@
+#include "coordinator/watch/repository_preparer.h"
+
+#include <stdlib.h>
+
+#include <atomic>
+#include <filesystem>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "coordinator/convert/api.h"
+#include "coordinator/source/archive.h"
+#include "coordinator/source/data_reader.h"
+#include "coordinator/source/git.h"
+#include "coordinator/source/job_spec.h"
+#include "coordinator/source/spec_reader.h"
+#include "coordinator/watch/data_locator.h"
+
+namespace trainyard::coordinator {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kSpecFile[] = "trainyard.yaml";
+
+// "/home/you/shoes/" -> "shoes", "https://host/team/shoes.git" -> "shoes".
+std::string NameOf(const std::string& source) {
+  std::string name = source;
+  while (name.ends_with('/')) name.pop_back();
+  name = name.substr(name.find_last_of("/:") + 1);
+  if (name.ends_with(".git")) name.resize(name.size() - 4);
+  return name.empty() || name == "." ? "job" : name;
+}
+
+GitOptions GitSettings(const RepositoryOptions& options) {
+  GitOptions git;
+  git.cache = fs::path(options.folder) / "mirrors";
+  // Whoever can ask may read these anyway when nobody but this machine's users can ask.
+  git.allow_local = options.allow_file_urls || options.only_this_machine;
+  git.allow_private_addresses = options.only_this_machine;
+  return git;
+}
+
+class RepositoryPreparer final : public SourcePreparer {
+ public:
+  RepositoryPreparer(RepositoryOptions options, Blobs* blobs)
+      : options_(std::move(options)), blobs_(blobs), git_(GitSettings(options_)) {
+    // What a coordinator that was killed left half done.
+    std::error_code error;
+    fs::remove_all(Scratch(), error);
+  }
+
+  void Cancel() override { cancelled_ = true; }
+
+  absl::Status CheckUrl(const std::string& url) const override {
+    const absl::Status status = ParseGitUrl(url, git_.options()).status();
+    // A host that cannot be found now may be found later.
+    return absl::IsUnavailable(status) ? absl::OkStatus() : status;
+  }
+
+  absl::StatusOr<std::string> Tip(const std::string& url, const std::string& branch) override {
+    return git_.Tip(url, branch);
+  }
+
+  absl::StatusOr<core::JobRequest> FromRepository(const std::string& url,
+                                                  const std::string& revision,
+                                                  const SpecWishes& wishes) override {
+    const Cancelled cancelled = [this] { return cancelled_.load(); };
+    const auto commit = git_.Resolve(url, revision, cancelled);
+    if (!commit.ok()) return commit.status();
+    auto writer = blobs_->Create();
+    if (!writer.ok()) return writer.status();
+    const auto snapshot = git_.Snapshot(
+        url, *commit, [&](std::string_view bytes) { return (*writer)->Append(bytes); }, cancelled);
+    if (!snapshot.ok()) return snapshot.status();
+    const auto stored = (*writer)->Commit(snapshot->sha256);
+    if (!stored.ok()) return stored.status();
+    auto request = Prepare(snapshot->sha256, NameOf(url), wishes);
+    if (!request.ok()) return request.status();
+    request->commit = *commit;
+    request->source = url;
+    return request;
+  }
+
+  absl::StatusOr<core::JobRequest> FromSnapshot(const std::string& sha256,
+                                                const std::string& source,
+                                                const SpecWishes& wishes) override {
+    return Prepare(sha256, NameOf(source), wishes);
+  }
+
+  absl::StatusOr<Accepted> AcceptUpload(const std::string& sha256) override {
+    auto archive = blobs_->Path(sha256);
+    if (!archive.ok()) return archive.status();
+    auto scratch = MakeScratch();
+    if (!scratch.ok()) return scratch.status();
+    const absl::Cleanup remove = [&] { RemoveScratch(*scratch); };
+    auto writer = blobs_->Create();
+    if (!writer.ok()) return writer.status();
+    const auto info = NormaliseArchive(
+        *archive, *scratch, {}, [&](std::string_view bytes) { return (*writer)->Append(bytes); });
+    // The upload itself was only a way to the snapshot.
+    if (!info.ok() || info->sha256 != sha256) blobs_->Remove(sha256);
+    if (!info.ok()) return info.status();
+    if (auto committed = (*writer)->Commit(info->sha256); !committed.ok()) {
+      return committed.status();
+    }
+    return Accepted{info->sha256, info->files};
+  }
+
+ private:
+  fs::path Scratch() const { return fs::path(options_.folder) / "scratch"; }
+
+  absl::StatusOr<fs::path> MakeScratch() const {
+    std::error_code error;
+    fs::create_directories(Scratch(), error);
+    std::string name = Scratch() / "XXXXXX";
+    if (error || mkdtemp(name.data()) == nullptr) {
+      return absl::UnavailableError(absl::StrCat("cannot make a folder in ", Scratch().string()));
+    }
+    return fs::path(name);
+  }
+
+  static void RemoveScratch(const fs::path& folder) {
+    std::error_code error;
+    fs::remove_all(folder, error);
+  }
+
+  absl::StatusOr<core::JobRequest> Prepare(const std::string& sha256, const std::string& name,
+                                           const SpecWishes& wishes) {
+    auto archive = blobs_->Path(sha256);
+    if (!archive.ok()) return archive.status();
+    auto text = ReadArchiveFile(*archive, kSpecFile, kSpecBytesMax);
+    if (absl::IsNotFound(text.status())) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          kSpecFile, ": found none, expected one at the top of the repository or folder"));
+    }
+    if (!text.ok()) return text.status();
+    SpecText spec{*std::move(text), kSpecFile, wishes.overrides, name};
+    if (!wishes.target.empty()) spec.overrides.push_back(absl::StrCat("target=", wishes.target));
+    auto parsed = ReadSpec(spec);
+    if (!parsed.ok()) return parsed.status();
+    if (auto status = LookAtData(*archive, &*parsed); !status.ok()) return status;
+    core::JobRequest request = ToRequest(ToProto(parsed->spec));
+    request.snapshot_sha256 = sha256;
+    return request;
+  }
+
+  absl::Status LookAtData(const fs::path& archive, ParsedSpec* parsed) {
+    auto scratch = MakeScratch();
+    if (!scratch.ok()) return scratch.status();
+    const absl::Cleanup remove = [&] { RemoveScratch(*scratch); };
+    DataLocator locator(archive, *scratch, options_.data_roots);
+    std::vector<network::Problem> problems;
+    const v1::Data data = OpenData(
+        parsed->spec.data, [&](const v1::DataFile& file) { return locator.Locate(file); },
+        &problems);
+    if (!problems.empty()) return parsed->origin.Error(problems);
+    return CompleteSpec(data, parsed);
+  }
+
+  const RepositoryOptions options_;
+  Blobs* const blobs_;
+  Git git_;
+  std::atomic<bool> cancelled_{false};
+};
+
+}  // namespace
+
+std::unique_ptr<SourcePreparer> MakeRepositoryPreparer(RepositoryOptions options, Blobs* blobs) {
+  return std::make_unique<RepositoryPreparer>(std::move(options), blobs);
+}
+
+}  // namespace trainyard::coordinator

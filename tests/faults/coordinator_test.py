@@ -1,0 +1,156 @@
+"""A coordinator that is killed, alone or with its worker, interrupted, or started where it cannot be."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+
+from yard import COORDINATOR, YardTest, main
+
+
+class CoordinatorFaults(YardTest):
+
+    def test_an_outage_of_many_leases_costs_no_restart_and_no_epoch(self):
+        self.yard.start("--lease-ms", "300")
+        job = self.yard.submit(self.spec(epochs=8))
+        self.yard.wait_for_epoch(job, 1)
+        self.yard.kill()
+        worker = self.yard.the_worker()
+        time.sleep(3)  # the outage itself: ten leases, some fifty renewals
+        self.yard.start("--lease-ms", "300")
+        shown = self.yard.wait_for_end(job)
+        self.assertEqual(shown["state"], "JOB_STATE_BELOW_TARGET", shown["reason"])
+        self.assertEqual(int(shown["trials"][0]["restarts"]), 0)
+        self.assertEqual(self.yard.the_worker(), worker, "the same worker serves on")
+        events = self.assert_history_is_whole(job, 8)
+        self.assertEqual(len([e for e in events if e["kind"] == "epoch"]), 8, "none was done twice")
+
+    def test_coordinator_and_worker_killed_together_end_with_the_undisturbed_model(self):
+        spec = self.spec(epochs=5, more="checkpoint: {every_steps: 10}")
+        expected = self.undisturbed(spec)
+        self.yard.start()
+        job = self.yard.submit(spec)
+        for epoch in (1, 3):
+            self.yard.wait_for_epoch(job, epoch)
+            worker = self.yard.the_worker()
+            self.yard.kill()
+            os.kill(worker, signal.SIGKILL)
+            self.yard.start()
+        shown = self.yard.wait_for_end(job)
+        self.assertEqual(shown["state"], "JOB_STATE_BELOW_TARGET", shown["reason"])
+        self.assert_history_is_whole(job, 5)
+        self.assertEqual(self.yard.model_hashes(job), expected)
+
+    def test_a_coordinator_killed_at_any_moment_loses_nothing(self):
+        spec = self.spec(epochs=6)
+        expected = self.undisturbed(spec)
+        rng = random.Random(7)
+        self.yard.start()
+        job = self.yard.submit(spec)
+        for _ in range(8):
+            time.sleep(rng.random() * 0.5)  # the moment, drawn by seed
+            self.yard.kill()
+            self.yard.start()
+        shown = self.yard.wait_for_end(job)
+        self.assertEqual(shown["state"], "JOB_STATE_BELOW_TARGET", shown["reason"])
+        self.assert_history_is_whole(job, 6)
+        self.assertEqual(self.yard.model_hashes(job), expected)
+
+    def test_ctrl_c_stores_a_checkpoint_and_the_next_start_goes_on(self):
+        spec = self.spec(epochs=5)
+        expected = self.undisturbed(spec)
+        self.yard.start()
+        job = self.yard.submit(spec)
+        self.yard.wait_for_epoch(job, 2)
+        self.assertEqual(self.yard.kill(signal.SIGINT), 0)
+        self.assertEqual(self.yard.worker_pids(), [], "workers have stopped")
+        self.yard.start()
+        shown = self.yard.wait_for_end(job)
+        self.assertEqual(shown["state"], "JOB_STATE_BELOW_TARGET", shown["reason"])
+        events = self.assert_history_is_whole(job, 5)
+        self.assertEqual(len([e for e in events if e["kind"] == "epoch"]), 5, "none was done twice")
+        self.assertEqual(self.yard.model_hashes(job), expected)
+
+    def test_a_torn_checkpoint_is_set_aside_and_the_one_before_it_is_used(self):
+        spec = self.spec(epochs=5)
+        expected = self.undisturbed(spec)
+        self.yard.start()
+        job = self.yard.submit(spec)
+        self.yard.wait_for_epoch(job, 3)
+        self.yard.wait_until(lambda: len(self.blobs_by_age()) >= 2, "two checkpoints")
+        worker = self.yard.the_worker()
+        self.yard.kill()
+        os.kill(worker, signal.SIGKILL)
+        newest = self.blobs_by_age()[-1]
+        os.chmod(newest, 0o600)
+        with open(newest, "r+b") as file:
+            file.seek(os.path.getsize(newest) // 2)
+            byte = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte[0] ^ 1]))
+        self.yard.start()
+        shown = self.yard.wait_for_end(job)
+        self.assertEqual(shown["state"], "JOB_STATE_BELOW_TARGET", shown["reason"])
+        events = self.assert_history_is_whole(job, 5)
+        self.assertTrue(any("set aside" in e["message"] for e in events), [e["message"] for e in events])
+        self.assertEqual(self.yard.model_hashes(job), expected)
+
+    def blobs_by_age(self):
+        found = []
+        for folder, _, names in os.walk(os.path.join(self.yard.state_dir, "blobs")):
+            for name in names:
+                path = os.path.join(folder, name)
+                # Checkpoints are far larger than this job's source.
+                if len(name) == 64 and "broken" not in folder and os.path.getsize(path) > 8192:
+                    found.append(path)
+        return sorted(found, key=lambda path: os.stat(path).st_mtime_ns)
+
+
+class CoordinatorRefusals(YardTest):
+    """What cannot work is said in one line, with exit code 2, and harms nobody who runs already."""
+
+    def refusal(self, *flags):
+        done = subprocess.run([COORDINATOR, "--workers", "0", *flags], capture_output=True, text=True,
+                              env=self.yard.environment, timeout=60)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertEqual(done.stdout, "")
+        return done.stderr
+
+    def test_a_state_folder_in_use(self):
+        running = self.yard.start()
+        text = self.refusal("--listen", "127.0.0.1:0", "--state-dir", self.yard.state_dir)
+        self.assertIn(self.yard.state_dir, text)
+        self.assertIn(str(running.pid), text)
+        self.yard.cli("job", "list")  # the first one serves on
+
+    def test_a_port_in_use(self):
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            address = "127.0.0.1:%d" % other.getsockname()[1]
+            text = self.refusal("--listen", address, "--state-dir", self.yard.state_dir)
+            self.assertIn(address, text)
+            self.assertIn("in use", text)
+
+    def test_a_state_folder_that_is_a_file(self):
+        path = os.path.join(self.yard.folder, "file")
+        open(path, "w").close()
+        self.assertIn(path, self.refusal("--listen", "127.0.0.1:0", "--state-dir", path))
+
+    def test_an_address_that_others_can_reach(self):
+        text = self.refusal("--listen", "0.0.0.0:0", "--state-dir", self.yard.state_dir)
+        self.assertIn("--insecure-listen-anywhere", text)
+
+    def test_a_worker_program_that_is_missing(self):
+        text = self.refusal("--listen", "127.0.0.1:0", "--state-dir", self.yard.state_dir,
+                            "--workers", "1", "--worker-binary", "/no/such/worker")
+        self.assertIn("/no/such/worker", text)
+
+    def test_unknown_flags(self):
+        self.assertIn("--no-such-flag", self.refusal("--no-such-flag"))
+
+
+if __name__ == "__main__":
+    main()

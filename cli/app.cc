@@ -4,6 +4,7 @@
 #include <google/protobuf/util/json_util.h>
 
 #include "cli/command.h"
+#include "cli/help.h"
 #include "cli/parse.h"
 #include "cli/text.h"
 
@@ -18,8 +19,9 @@ Examples:
   trainyard job show 7                           trials, reasons, accuracies, the best model
   trainyard model get 7 -o best.onnx
 
-Exit codes: 0 target met or done, 1 unexpected error, 2 wrong usage or bad input, 3 finished below the target,
-4 job failed, 5 job cancelled, 6 coordinator unreachable, 7 timeout, 130 and 143 ended by SIGINT or SIGTERM.
+Exit codes: 0 target met or done, 1 unexpected error, 2 wrong usage or bad input, 3 finished below
+the target, 4 job failed, 5 job cancelled, 6 coordinator unreachable, 7 timeout, 130 or 143 ended by
+SIGINT or SIGTERM.
 `trainyard COMMAND --help` tells more, with examples.)";
 
 int ExitCodeOfError(const absl::Status& status) {
@@ -46,7 +48,7 @@ void BuildApp(CLI::App& app, Context& context) {
   app.footer(kFooter);
   app.require_subcommand(1);
   app.fallthrough();
-  app.get_formatter()->column_width(34);
+  app.formatter(std::make_shared<HelpFormatter>());  // CLI11 keeps its formatters this way
   app.add_option("--coordinator", context.coordinator,
                  "The coordinator, HOST:PORT or unix:PATH (default 127.0.0.1:7700; environment: "
                  "TRAINYARD_COORDINATOR)")
@@ -65,20 +67,30 @@ void BuildApp(CLI::App& app, Context& context) {
   AddVersion(app, context);
 }
 
-// The command that the arguments got as far as naming, for "see ... --help".
-std::string CommandOf(const CLI::App& app) {
-  std::string name = "trainyard";
-  const CLI::App* at = &app;
-  while (!at->get_subcommands().empty()) {
-    at = at->get_subcommands().front();
-    name += " " + at->get_name();
-  }
-  return name;
+// The command that the arguments got as far as naming, from the program itself on.
+std::vector<const CLI::App*> CommandPath(const CLI::App& app) {
+  std::vector<const CLI::App*> path = {&app};
+  while (!path.back()->get_subcommands().empty())
+    path.push_back(path.back()->get_subcommands().front());
+  return path;
 }
 
 int UsageError(const CLI::App& app, const CLI::ParseError& error, const Environment& environment) {
-  environment.err << "trainyard: " << CleanLines(error.what(), 2000) << "\nSee `" << CommandOf(app)
-                  << " --help`.\n";
+  const std::vector<const CLI::App*> path = CommandPath(app);
+  std::string name;
+  for (const CLI::App* command : path) name += (name.empty() ? "" : " ") + command->get_name();
+  std::string text = CleanLines(error.what(), 2000);
+  const CLI::App& last = *path.back();
+  if (last.get_require_subcommand_min() > 0) {  // a command is missing, or is none
+    const std::vector<std::string> rest = app.remaining(true);
+    const std::string nearest = rest.empty() ? "" : NearestCommand(last, rest.front());
+    text = rest.empty() ? "which command?"
+                        : fmt::format("\"{}\" is no command", CleanLine(rest.front(), 100));
+    if (!nearest.empty()) text += fmt::format("; did you mean {}?", nearest);
+    text += fmt::format(" Expected one of {}", CommandNames(last));
+  }
+  environment.err << environment.err_style.Paint(Colour::kRed, "trainyard:") << " " << text
+                  << "\nSee `" << name << " --help`.\n";
   return kUsage;
 }
 
@@ -94,6 +106,7 @@ absl::StatusOr<int> Perform(Context& context) {
 CLI::App* AddCommand(CLI::App& parent, const std::string& name, const std::string& description,
                      const std::string& examples) {
   CLI::App* command = parent.add_subcommand(name, description);
+  command->group("Commands");
   if (!examples.empty()) command->footer("\nExamples:\n" + examples);
   return command;
 }
@@ -126,7 +139,7 @@ void Print(const Context& context, const google::protobuf::Message& message,
 }
 
 int Run(int argc, const char* const* argv, const Environment& environment) {
-  Context context{environment};
+  Context context(environment);
   if (const char* address = std::getenv("TRAINYARD_COORDINATOR");
       address != nullptr && *address != '\0') {
     context.coordinator = address;
@@ -145,9 +158,7 @@ int Run(int argc, const char* const* argv, const Environment& environment) {
       code = ExitCodeOfError(result.status());
     }
   } catch (const CLI::CallForHelp&) {
-    const CLI::App* asked = &app;
-    while (!asked->get_subcommands().empty()) asked = asked->get_subcommands().front();
-    environment.out << asked->help();
+    environment.out << app.help();  // of the command that was named
   } catch (const CLI::ParseError& error) {
     code = UsageError(app, error, environment);
   }

@@ -18,6 +18,8 @@
 namespace trainyard::cli {
 
 struct Context {
+  explicit Context(const Environment& environment) : environment(environment) {}
+
   const Environment& environment;
   std::string coordinator = "127.0.0.1:7700";  // as typed
   std::string output = "table";

@@ -178,7 +178,8 @@ void AddTweak(CLI::App& app, Context& context) {
       "  trainyard tweak 7 --set train.lr=0.01             change it first\n"
       "  trainyard tweak 7 --set train.epochs=20 --dry-run only show what would come of it\n"
       "\nA job submitted with --manual waits for this after each trial; `trainyard job show JOB` "
-      "shows the proposal.",
+      "shows\n"
+      "the proposal.",
       options, [&context, options](int64_t id) -> absl::StatusOr<int> {
         v1::TweakJobRequest request;
         request.set_job(id);

@@ -53,7 +53,8 @@ std::string RenderModels(const v1::ListModelsResponse& response, const Context& 
 
 absl::StatusOr<std::string> FormatOf(const std::string& file) {
   for (const std::string format : {"onnx", "safetensors"}) {
-    if (file.size() > format.size() && file.ends_with("." + format)) return format;
+    const std::string ending = "." + format;
+    if (file.ends_with(ending) && file != ending && !file.ends_with("/" + ending)) return format;
   }
   return absl::InvalidArgumentError(
       fmt::format("-o {}: which format? expected a name that ends in .onnx or .safetensors",

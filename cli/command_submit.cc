@@ -8,6 +8,7 @@
 #include "cli/parse.h"
 #include "cli/source_tree.h"
 #include "cli/text.h"
+#include "proto/channel_settings.h"
 
 namespace trainyard::cli {
 namespace {
@@ -15,7 +16,6 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr int64_t kMaxUploadBytes = 256 << 20;
-constexpr size_t kPieceBytes = 1 << 20;
 // The coordinator may have to fetch a repository first.
 constexpr milliseconds kSubmitLimit{600'000};
 
@@ -61,7 +61,7 @@ absl::StatusOr<std::string> Upload(Context& context, const SourceTree& tree) {
   bool broken = false;
   v1::UploadSourceRequest request;
   const absl::Status packed =
-      WriteTar(tree, kPieceBytes, [&](std::string_view piece) -> absl::Status {
+      WriteTar(tree, kBlobChunkBytes, [&](std::string_view piece) -> absl::Status {
         request.set_data(piece.data(), piece.size());
         broken = !writer->Write(request);
         return broken ? absl::AbortedError("the coordinator ended the upload") : absl::OkStatus();
@@ -81,6 +81,7 @@ absl::StatusOr<std::string> Upload(Context& context, const SourceTree& tree) {
 
 // Sends the request again after a cut: its ID makes that harmless.
 absl::StatusOr<v1::SubmitJobResponse> Send(Context& context, const v1::SubmitJobRequest& request) {
+  if (absl::Status status = context.client->Connect(); !status.ok()) return status;
   constexpr int kTries = 4;
   for (int i = 1;; ++i) {
     auto response = context.client->Call(&v1::Trainyard::Stub::SubmitJob, request, kSubmitLimit);
@@ -161,8 +162,9 @@ void AddSubmit(CLI::App& app, Context& context) {
       "  trainyard submit . --set train.lr=0.05 --set network.layers[0].conv.filters=16\n"
       "  trainyard submit . --wait --timeout 2h --junit report.xml      in a pipeline\n"
       "\nA folder is uploaded without what .gitignore names, at most 256 MiB; data is better named "
-      "by path or URL\n"
-      "in trainyard.yaml. The same code and spec make the same job, unless --again is given.");
+      "by path\n"
+      "or URL in trainyard.yaml. The same code and spec make the same job, unless --again is "
+      "given.");
   auto options = std::make_shared<Options>();
   command
       ->add_option("SOURCE", options->source,

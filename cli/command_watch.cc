@@ -349,15 +349,15 @@ void AddWatchAndWait(CLI::App& app, Context& context) {
     };
   });
 
-  CLI::App* wait =
-      AddCommand(app, "wait",
-                 "Wait for a job to end, or for its current trial; the exit code says how it went",
-                 "  trainyard wait 7 --timeout 2h --junit report.xml\n"
-                 "  trainyard wait 7 --for trial && trainyard tweak 7 --set train.lr=0.01\n"
-                 "\nMay be called again at any time, also after it was killed. SIGTERM and Ctrl-C "
-                 "end the waiting, not the\n"
-                 "job. Exit codes: 0 target met (or the trial has ended), 3 below target, 4 "
-                 "failed, 5 cancelled, 7 timeout.");
+  CLI::App* wait = AddCommand(
+      app, "wait",
+      "Wait for a job to end, or for its current trial; the exit code says how it went",
+      "  trainyard wait 7 --timeout 2h --junit report.xml\n"
+      "  trainyard wait 7 --for trial && trainyard tweak 7 --set train.lr=0.01\n"
+      "\nMay be called again at any time, also after it was killed. SIGTERM and Ctrl-C end the "
+      "waiting,\n"
+      "not the job. Exit codes: 0 target met (or the trial has ended), 3 below target, 4 failed,\n"
+      "5 cancelled, 7 timeout.");
   auto waited = std::make_shared<Options>();
   wait->add_option("JOB", waited->job, "The job's number")->required()->type_name("");
   wait->add_option("--for", waited->follow.until,

@@ -63,7 +63,8 @@ std::tm LocalTime(int64_t time_ms) {
 
 std::string CutBytes(std::string_view text, size_t max_bytes, bool one_line) {
   Cleaner cleaner;
-  std::string clean = cleaner.Feed(text.substr(0, max_bytes)) + cleaner.Finish();
+  std::string clean = cleaner.Feed(text.substr(0, max_bytes));
+  clean += cleaner.Finish();
   if (one_line) {
     for (char& c : clean) {
       if (c == '\n' || c == '\t') c = ' ';

@@ -1,4 +1,6 @@
 // WriteFileAtomically and reading a file whole.
+#include "worker/engine/atomic_file.h"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -7,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "worker/engine/checkpoint.h"
 
@@ -58,9 +61,9 @@ void WriteAll(const std::string& path, int fd, std::string_view bytes) {
   }
 }
 
-void WriteAndSync(const std::string& path, std::string_view bytes) {
+void WriteAndSync(const std::string& path, std::span<const std::string_view> pieces) {
   Descriptor file(path, O_WRONLY | O_CREAT | O_EXCL, "cannot be created");
-  WriteAll(path, file.get(), bytes);
+  for (std::string_view piece : pieces) WriteAll(path, file.get(), piece);
   file.Sync();
   file.Close();
 }
@@ -68,12 +71,16 @@ void WriteAndSync(const std::string& path, std::string_view bytes) {
 }  // namespace
 
 void WriteFileAtomically(const std::string& path, std::string_view bytes) {
+  WritePiecesAtomically(path, {&bytes, 1});
+}
+
+void WritePiecesAtomically(const std::string& path, std::span<const std::string_view> pieces) {
   static std::atomic<uint64_t> count{0};
   const std::string temporary =
       path + ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(count++);
   unlink(temporary.c_str());  // of a process that died with the same number
   try {
-    WriteAndSync(temporary, bytes);
+    WriteAndSync(temporary, pieces);
     if (rename(temporary.c_str(), path.c_str()) != 0) Fail(path, "cannot be renamed to");
   } catch (...) {
     unlink(temporary.c_str());

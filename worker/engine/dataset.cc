@@ -2,11 +2,21 @@
 
 #include <utility>
 
+#include "worker/engine/mapped_file.h"
+
 namespace trainyard::engine {
+
+Dataset::Dataset() = default;
+Dataset::Dataset(Dataset&&) noexcept = default;
+Dataset& Dataset::operator=(Dataset&&) noexcept = default;
+Dataset::~Dataset() = default;
 
 Dataset::Dataset(kernels::ValueShape shape, std::vector<uint8_t> pixels,
                  std::vector<int32_t> labels)
-    : shape_(shape), pixels_(std::move(pixels)), labels_(std::move(labels)) {
+    : shape_(shape), own_pixels_(std::move(pixels)), own_labels_(std::move(labels)) {
+  // A vector's elements stay where they are when it is moved, so the spans move along.
+  pixels_ = own_pixels_;
+  labels_ = own_labels_;
   if (pixels_.size() != labels_.size() * static_cast<size_t>(shape_.size())) {
     throw kernels::Error("data set: found " + std::to_string(pixels_.size()) +
                          " bytes of pixels, expected " + std::to_string(labels_.size()) +

@@ -8,6 +8,7 @@
 
 #include "kernels/backend.h"
 #include "network/arithmetic.h"
+#include "worker/engine/hash.h"
 
 namespace trainyard::engine {
 namespace {
@@ -26,28 +27,8 @@ constexpr size_t kChecksumDigits = 16;
 constexpr size_t kChecksumBegin = kLengthBytes + kPrefix.size();
 constexpr size_t kDataBegin = kChecksumBegin + kChecksumDigits;
 
-// In the manner of Fowler, Noll and Vo, eight bytes at a time. Each round maps states one to one,
-// so two inputs that differ in one word never collide.
-uint64_t Hash(uint64_t state, std::string_view bytes) {
-  const auto add = [&state](uint64_t word) {
-    state = (state ^ word) * 0x100000001b3;
-    state ^= state >> 32;
-  };
-  size_t at = 0;
-  for (; at + sizeof(uint64_t) <= bytes.size(); at += sizeof(uint64_t)) {
-    uint64_t word;
-    std::memcpy(&word, bytes.data() + at, sizeof word);
-    add(word);
-  }
-  uint64_t rest = 0;
-  std::memcpy(&rest, bytes.data() + at, bytes.size() - at);
-  add(rest);
-  add(bytes.size());
-  return state;
-}
-
 std::string Checksum(std::string_view file) {
-  uint64_t hash = Hash(0xcbf29ce484222325, file.substr(0, kChecksumBegin));
+  uint64_t hash = Hash(kHashStart, file.substr(0, kChecksumBegin));
   hash = Hash(hash, file.substr(kDataBegin));
   std::string digits(kChecksumDigits, '0');
   for (size_t i = 0; i < kChecksumDigits; ++i) {

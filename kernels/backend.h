@@ -78,6 +78,7 @@ class Program {
 
   // Copies the state in or out, in canonical layout. The optimizer's step count is
   // StepScalars::step.
+  // Moments that are empty going in mean zeros; a new program's state is all zeros.
   virtual void WriteState(const ProgramState& state) = 0;
   virtual void ReadState(ProgramState& state) const = 0;
 

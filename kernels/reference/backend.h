@@ -1,5 +1,5 @@
 // The `reference` backend: the definition of right. Plain loops in double, one thread, no tricks;
-// its state is kept in double and rounded by ReadState.
+// between steps its state is float, as in checkpoints, so that a run can continue exactly.
 #pragma once
 
 #include <memory>

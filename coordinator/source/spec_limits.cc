@@ -120,8 +120,8 @@ void ReadTarget(const Section& root, v1::Target* target, SpecProblems* problems)
   if (section.Find(other)) {
     section.Problem(other, fmt::format("found a bound for {}, expected {}",
                                        accuracy ? "val_accuracy" : "val_loss", ours));
-  } else if ((!accuracy || section.Find("metric")) && section.Require(ours, "the bound")) {
-    // Read below.
+  } else if (!accuracy) {
+    section.Require(ours, "the bound");
   }
   double bound = 0;
   const YamlNode* value = section.Find(ours);

@@ -49,7 +49,9 @@ class GitRepository {
   }
   // Everything in the folder, committed; returns the commit.
   std::string Commit() const {
-    return Run("git -c core.safecrlf=false add -A -f .; git commit -q --allow-empty -m x; git rev-parse HEAD");
+    return Run(
+        "git -c core.safecrlf=false add -A -f .; git commit -q --allow-empty -m x; git rev-parse "
+        "HEAD");
   }
   // A commit of a tree whose entries are written as git stores them: "100644 NAME\0<20 bytes>".
   std::string CommitTree(const std::string& tree_bytes) const {

@@ -83,7 +83,7 @@ TEST(SpecProblems, WrongTypesAndRanges) {
        "target: found 91, expected a number greater than 0, at most 1 (91 % is 0.91)"},
       {"target: val_accuracy >= nan", "target: found"},
       {"target: {metric: val_loss, at_least: 1}", "target.at_least: found a bound for val_loss"},
-      {"target: {metric: val_accuracy}", "target: found no at_least"},
+      {"target: {metric: val_loss}", "8:9: target: found no at_most, expected the bound"},
       {"budget: {time: 90}", "budget.time: found 90, expected a duration"},
       {"budget: {time: 1:30}", "expected a duration"},
       {"budget: {time: 99999999999999999999d}", "expected a duration"},

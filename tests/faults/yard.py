@@ -63,6 +63,7 @@ class Yard:
         self.workers = workers
         self.flags = list(flags)
         self.coordinator = None
+        self.external = {}
         self.log_path = os.path.join(folder, "coordinator.log")
         self.environment = dict(os.environ, XDG_CACHE_HOME=os.path.join(folder, "cache"),
                                 TRAINYARD_COORDINATOR=self.address, NO_COLOR="1")
@@ -90,8 +91,22 @@ class Yard:
         finally:
             self.coordinator.stdout.close()
 
+    def start_worker(self, name):
+        """A worker that somebody started by hand."""
+        with open(os.path.join(self.folder, name + ".log"), "ab") as log:
+            self.external[name] = subprocess.Popen([WORKER, "--threads", "1"], env=self.environment,
+                                                   stdout=log, stderr=log)
+        return self.external[name]
+
+    def worker_log(self, name):
+        with open(os.path.join(self.folder, name + ".log")) as file:
+            return file.read()
+
     def stop_everything(self):
         """At a test's end: no process is left."""
+        for worker in self.external.values():
+            worker.kill()
+            worker.wait()
         if self.coordinator and self.coordinator.poll() is None:
             self.coordinator.kill()
             self.coordinator.wait()
@@ -128,7 +143,7 @@ class Yard:
     def log(self):
         text = ""
         workers = os.path.join(self.state_dir, "workers")
-        paths = [self.log_path]
+        paths = [self.log_path] + [os.path.join(self.folder, name + ".log") for name in self.external]
         if os.path.isdir(workers):
             paths += sorted(os.path.join(workers, n) for n in os.listdir(workers) if n.endswith(".log"))
         for path in paths:
@@ -230,13 +245,15 @@ class YardTest(unittest.TestCase):
         self.yard.stop_everything()
         self.temporary.cleanup()
 
-    def spec(self, epochs=4, target=None, filters=12, tune=False, more="", layers=None):
+    def spec(self, epochs=4, target=None, filters=32, tune=False, more="", layers=None):
         """Without a target, one that cannot be met, so that every epoch is run."""
         data = self.yard.data_dir
         target = target or "{metric: val_loss, at_most: 0.00000001}"
         layers = layers or f"""
     - conv: {{filters: {filters}, kernel: 3, padding: same}}
     - batch_norm
+    - relu
+    - conv: {{filters: {filters}, kernel: 3, padding: same}}
     - relu
     - max_pool: 2
     - dropout: 0.2

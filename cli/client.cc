@@ -13,10 +13,6 @@ constexpr int kMaxMessageBytes = 16 << 20;
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  // Our own retries decide; the channel must not sit out a long pause of its own meanwhile.
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
   // A host that vanished without a word is noticed, as workers notice it.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
@@ -36,6 +32,7 @@ Client::Client(std::string address)
       stub_(v1::Trainyard::NewStub(channel_)) {}
 
 absl::Status Client::Connect(Milliseconds limit) {
+  RenewIfBroken();
   const auto deadline = std::chrono::system_clock::now() + limit;
   grpc_connectivity_state state = channel_->GetState(true);
   while (state != GRPC_CHANNEL_READY) {
@@ -47,6 +44,15 @@ absl::Status Client::Connect(Milliseconds limit) {
     state = channel_->GetState(true);
   }
   return absl::OkStatus();
+}
+
+bool Client::Connected() const { return channel_->GetState(false) == GRPC_CHANNEL_READY; }
+
+void Client::RenewIfBroken() {
+  const grpc_connectivity_state state = channel_->GetState(false);
+  if (state != GRPC_CHANNEL_TRANSIENT_FAILURE && state != GRPC_CHANNEL_SHUTDOWN) return;
+  channel_ = MakeChannel(address_);
+  stub_ = v1::Trainyard::NewStub(channel_);
 }
 
 absl::Status Client::Unreachable(const std::string& detail) const {

@@ -41,6 +41,12 @@ class Client {
   // What a failed call means, in words; the code stays.
   absl::Status Explain(const grpc::Status& status) const;
 
+  // Whether there is a connection right now.
+  bool Connected() const;
+  // After a failure, starts afresh: a channel that has failed takes its time before it tries again.
+  // Calls that are under way stay with the connection they have.
+  void RenewIfBroken();
+
   v1::Trainyard::Stub& stub() { return *stub_; }
   const std::string& address() const { return address_; }
 

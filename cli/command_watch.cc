@@ -31,8 +31,7 @@ int ExitCodeOfSignal(int signal) { return signal == SIGINT ? kInterrupted : kTer
 std::string GoesOn(int64_t job) {
   if (job == 0) return "";
   return fmt::format(
-      "\nJob {0} goes on. Look on again with `trainyard watch {0}`, stop it with `trainyard job "
-      "cancel {0}`.\n",
+      "\nJob {0} goes on. Look on again: trainyard watch {0}. Stop it: trainyard job cancel {0}.\n",
       job);
 }
 

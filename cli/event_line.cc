@@ -198,7 +198,8 @@ std::string EventLines::Render(const v1::Event& event) {
   std::string text;
   if (event.has_epoch()) {
     text = EpochText(event.epoch(), room);
-    if (!style_.unicode && best) text += "  best";
+    // Where there is a star, or colours and no room, that says it.
+    if (best && !style_.unicode && (!style_.terminal || Width(text) + 6 <= room)) text += "  best";
   } else {
     text = event.has_tweak() ? TweakText(event) : CleanLine(event.message());
   }

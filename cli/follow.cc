@@ -16,7 +16,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kTick{200};
 constexpr milliseconds kFirstPause{250};
-constexpr milliseconds kLongestPause{5'000};
+constexpr milliseconds kLongestPause{2'000};
 constexpr size_t kMaxWaiting = 256;  // events read and not yet handled; more wait in the connection
 
 // One WatchEvents stream, read on its own thread so that the caller can do other things meanwhile.
@@ -117,6 +117,7 @@ class Follower {
  private:
   // Follows one stream to its end, and pauses before the next. A value: all is over.
   std::optional<absl::Status> OneStream() {
+    client_.RenewIfBroken();
     EventStream stream(client_, options_.job, cursor_);
     bool progress = false;
     for (;;) {
@@ -133,7 +134,7 @@ class Follower {
       const std::optional<grpc::Status> end = stream.End();
       if (end) return Ended(*end, progress);
       // A quiet stream is no lost one: the connection itself is watched by keep-alive.
-      if (lost_ && client_.Connect(kTick).ok()) Answered();
+      if (lost_ && client_.Connected()) Answered();
     }
   }
 

@@ -58,7 +58,7 @@ class Walk(YardTest):
         self.make_repository()
         self.yard.start()
         self.yard.cli("project", "add", self.bare, "--name", "shoes", "--branch", "main")
-        commit = self.push(self.small(target="0.6", tune=True))
+        commit = self.push(self.small(epochs=2, target="0.6", tune=True))
         job = self.wait_for_job_of(commit)
         shown = self.yard.wait_for_end(job)
         self.assertEqual(shown["state"], "JOB_STATE_SUCCEEDED", shown["reason"])

@@ -233,13 +233,14 @@ class YardTest(unittest.TestCase):
     WORKERS = 1
     FLAGS = ("--retry-pause-ms", "20")
     IMAGES = 1500
+    NOISE = 90  # of 256 grey levels
 
     def setUp(self):
         import tempfile
         self.temporary = tempfile.TemporaryDirectory(prefix="trainyard-test-")
         self.yard = Yard(self.temporary.name, self.WORKERS, self.FLAGS)
-        write_idx(self.yard.data_dir, "train", self.IMAGES, 1, 90)
-        write_idx(self.yard.data_dir, "test", 300, 2, 90)
+        write_idx(self.yard.data_dir, "train", self.IMAGES, 1, self.NOISE)
+        write_idx(self.yard.data_dir, "test", 300, 2, self.NOISE)
 
     def tearDown(self):
         self.yard.stop_everything()

@@ -194,8 +194,9 @@ void GiveAttempt(Turn& turn, AttemptId id, WorkerId worker_id) {
   if (job.state == JobState::kQueued) turn.Change(job.id).state = JobState::kRunning;
 
   const bool again = attempt.number > 1 && !attempt.finishing;
-  const std::string where =
-      continues ? absl::StrCat(" from step ", from->step) : std::string(" from the start");
+  const std::string where = continues         ? absl::StrCat(" from step ", from->step)
+                            : from != nullptr ? " with the weights of an earlier trial"
+                                              : " from the start";
   turn.Tell({.kind = again ? HistoryKind::kAttemptRestarted : HistoryKind::kAttemptStarted,
              .job = attempt.job,
              .trial = attempt.trial,

@@ -41,7 +41,7 @@ bool EpochsMissing(const State& state, const Attempt& attempt) {
 void UpdateBest(Turn& turn, JobId id) {
   const Checkpoint* best = BestOfJob(turn.state, turn.state.jobs.at(id));
   const CheckpointId best_id = best != nullptr ? best->id : CheckpointId{};
-  if (turn.state.jobs.at(id).best == best_id) return;
+  if (turn.state.jobs.at(id).best == best_id || turn.state.jobs.at(id).ended()) return;
   Job& job = turn.Change(id);
   job.best = best_id;
   job.best_metric = best != nullptr ? best->metric : std::nullopt;
@@ -202,7 +202,8 @@ void On(Turn& turn, const AttemptEnded& event) {
     SetCheckpointAside(turn, attempt->from, event.message);
     UpdateBest(turn, attempt->job);
   }
-  FinishAttempt(turn, attempt->id, cause, event.message);
+  const bool silent = cause == Cause::kEpochsDone && event.message.empty();
+  FinishAttempt(turn, attempt->id, cause, silent ? "all epochs done" : event.message);
 }
 
 void On(Turn& turn, const ModelFinished& event) {
@@ -212,6 +213,9 @@ void On(Turn& turn, const ModelFinished& event) {
   const JobId id = attempt->job;
   Job& job = turn.Change(id);
   job.model = event.model;
+  // What was published is what counts, even if the checkpoint itself broke meanwhile.
+  job.best = attempt->from;
+  job.best_metric = turn.state.checkpoints.at(attempt->from).metric;
   const TrialId trial = attempt->trial;
   DropAttempt(turn, attempt->id, Cause::kPublished, "model published");
   turn.Tell({.kind = HistoryKind::kModelPublished,

@@ -17,6 +17,14 @@ void World::Violation(const std::string& what) {
   }
 }
 
+// A worker that was superseded and has not heard of it may find nothing any more.
+void World::Missing(const Claim& claim, const std::string& sha256) {
+  const auto attempt = disk_.records().attempts.find(claim.attempt);
+  if (attempt == disk_.records().attempts.end() || !attempt->second.held()) return;
+  Violation(absl::StrCat("checkpoint ", sha256, " of attempt ", claim.attempt.value,
+                         " is not in the store"));
+}
+
 void World::Account(const Event& event, const State& before, const Result& result) {
   for (const std::string& violation : CheckState(state_)) Violation(violation);
   for (const std::string& violation : CheckDelta(before, state_, result)) Violation(violation);

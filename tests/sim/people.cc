@@ -30,26 +30,34 @@ void World::PlanJobs() {
       const std::string commit = absl::StrCat("commit", i);
       request.commit = commit;
       commits_[commit] = request;
-      clock_.After(delay_ms, [this, commit] {
-        Want(
-            [commit](RequestId id) {
-              return Event{.what = ProjectAdded{id, commit, "u", "b"}};
-            },
-            [this, commit](const Answer& answer) {
-              // The second time it exists already, and is the only one of this name.
-              for (const auto& [id, project] : state_.projects) {
-                if (project.name == commit) Push(id, commit);
-              }
-              (void)answer;
-            });
-      });
+      clock_.After(delay_ms, [this, commit] { Watch(commit); });
     } else {
       request.request_key = absl::StrCat("job", i);
       clock_.After(delay_ms, [this, request] { Submit(request); });
     }
     ++jobs_planned_;
   }
+  if (plan.Chance(20)) clock_.After(plan.Between(0, 5'000), [this] { Watch("bad"); });
   clock_.After(1'000, [this] { AcceptProposals(); });
+}
+
+// A project of its own for each commit; the one whose spec is bad is given up.
+void World::Watch(const std::string& commit) {
+  const auto added = [this, commit](const Answer&) {
+    for (const auto& [id, project] : state_.projects) {
+      if (project.name != commit) continue;
+      Push(id, commit);
+      if (commits_.count(commit) > 0) continue;
+      clock_.After(4'000, [this, id = id] {
+        Want(
+            [id](RequestId request) {
+              return Event{.what = ProjectRemoved{request, id}};
+            },
+            [](const Answer&) {});
+      });
+    }
+  };
+  Want([commit](RequestId id) { return Event{.what = ProjectAdded{id, commit, "u", "b"}}; }, added);
 }
 
 void World::Want(std::function<Event(RequestId)> ask, std::function<void(const Answer&)> done) {

@@ -152,8 +152,12 @@ void World::Perform(const Effect& effect) {
     if (!wish.granted) wish.done(*answer);
     wish.granted = true;
   } else if (const auto* prepare = std::get_if<PrepareSource>(&effect)) {
-    later(random_.Between(50, 800),
-          {.what = SourcePrepared{prepare->push, commits_.at(prepare->commit)}});
+    const auto commit = commits_.find(prepare->commit);
+    if (commit == commits_.end()) {
+      later(random_.Between(50, 800), {.what = SourceRefused{prepare->push, "no spec"}});
+    } else {
+      later(random_.Between(50, 800), {.what = SourcePrepared{prepare->push, commit->second}});
+    }
   } else if (const auto* launch = std::get_if<LaunchWorker>(&effect)) {
     Launch(*launch);
   } else if (const auto* adopt = std::get_if<AdoptWorker>(&effect)) {

@@ -83,7 +83,6 @@ TEST_P(Seeds, EverythingEndsAsIfNothingHadHappened) {
   EXPECT_GT(untouched, 100);
   // What the seeds never do, they say nothing about.
   for (const char* name : core::kEventNames) {
-    if (std::string(name) == "source_refused") continue;  // nothing follows from it
     EXPECT_GT(coverage[absl::StrCat("event: ", name)], 0) << name;
   }
   for (const char* name : core::kEffectNames) {

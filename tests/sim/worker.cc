@@ -165,8 +165,7 @@ void Worker::Load() {
   if (start.restore != core::Restore::kNothing) {
     const auto blob = world_.blobs().find(start.checkpoint_sha256);
     if (blob == world_.blobs().end()) {
-      world_.Violation(absl::StrCat("checkpoint ", start.checkpoint_sha256, " of attempt ",
-                                    start.claim.attempt.value, " is not in the store"));
+      world_.Missing(start.claim, start.checkpoint_sha256);
       return End(core::Outcome::kCheckpointBroken, "missing");
     }
     if (blob->second.torn) return End(core::Outcome::kCheckpointBroken, "wrong hash");

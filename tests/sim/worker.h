@@ -2,6 +2,7 @@
 // resends what was not acknowledged, and does what it is told.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <optional>
@@ -32,6 +33,9 @@ class Surroundings {
   // A trial's first step is about to be done with these weights.
   virtual void Started(core::TrialId trial, uint64_t weights) = 0;
 
+  // What the claim was to start from is not in the store.
+  virtual void Missing(const core::Claim& claim, const std::string& sha256) = 0;
+
   virtual void Exited(int process, core::ExitKind kind, int number) = 0;
   virtual void Violation(const std::string& what) = 0;
 };
@@ -44,7 +48,9 @@ class Worker {
   // ---- The process. ----
   void Boot();
   void Die(core::ExitKind kind, int number);
-  void Freeze(int64_t for_ms) { frozen_until_ms_ = world_.clock().now_ms() + for_ms; }
+  void Freeze(int64_t for_ms) {
+    frozen_until_ms_ = std::max(frozen_until_ms_, world_.clock().now_ms() + for_ms);
+  }
   void Hang() { hung_ = true; }  // the training thread only
   void FailSoon(core::Outcome outcome) { fail_ = outcome; }
   bool alive() const { return alive_; }

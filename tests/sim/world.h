@@ -33,6 +33,7 @@ class World : public Surroundings {
   void Connect(int process) override;
   void Send(int process, core::Event event) override;
   void Started(core::TrialId trial, uint64_t weights) override;
+  void Missing(const core::Claim& claim, const std::string& sha256) override;
   void Exited(int process, core::ExitKind kind, int number) override;
   void Violation(const std::string& what) override;
 
@@ -84,6 +85,7 @@ class World : public Surroundings {
             std::function<void(const core::Answer&)> done);
   void Ask(int64_t wish);
   void Submit(core::JobRequest request);
+  void Watch(const std::string& commit);
   void Push(core::ProjectId project, const std::string& commit);
   void AcceptProposals();
   void Meddle();

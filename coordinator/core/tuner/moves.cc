@@ -41,7 +41,7 @@ class Ideas {
                                                 factor, NarrowestConv(base_.network))
                               : "",
                         wider && normed ? " and " : "",
-                        normed ? "each conv a batch_norm, which none had before" : ""),
+                        normed ? "each conv a batch_norm where it had none" : ""),
         "training and validation rise together, faster from the first epoch on");
   }
 

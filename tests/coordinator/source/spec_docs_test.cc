@@ -2,10 +2,13 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
 
+#include "coordinator/source/data_reader.h"
+#include "coordinator/source/data_roots.h"
 #include "coordinator/source/spec_keys.h"
 #include "coordinator/source/spec_writer.h"
 #include "coordinator/source/yaml_tree.h"
@@ -185,6 +188,28 @@ TEST(SpecDocs, TheExampleIsWhatItSays) {
   EXPECT_EQ(network.classes, 10);
   EXPECT_TRUE(CheckNetwork(network).empty());
   EXPECT_LT(ParameterCount(network), 10'000) << "small on purpose";
+}
+
+TEST(SpecDocs, TheExampleFitsItsData) {
+  const std::string folder = "/usr/share/datasets/fashion-mnist";
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "dataset-fashion-mnist is not installed";
+  auto parsed = ReadSpec({.text = ReadText("examples/fashion-mnist/trainyard.yaml")});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  std::vector<network::Problem> problems;
+  v1::Data data = OpenData(
+      parsed->spec.data,
+      [&](const v1::DataFile& file) -> absl::StatusOr<std::string> {
+        auto path = ResolveHostPath(file.host_path(), {folder});
+        if (!path.ok()) return path.status();
+        return path->string();
+      },
+      &problems);
+  EXPECT_TRUE(parsed->origin.Error(problems).ok()) << parsed->origin.Error(problems);
+  EXPECT_EQ(data.train().count(), 60'000);
+  EXPECT_EQ(data.test().count(), 10'000);
+  absl::Status status = CompleteSpec(data, &*parsed);
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(parsed->spec.configuration.network.input, (network::Shape{1, 28, 28}));
 }
 
 }  // namespace

@@ -256,7 +256,8 @@ void FinishAttempt(Turn& turn, AttemptId id, Cause cause, std::string message) {
   const Cause effective = Effective(attempt, cause);
   if (effective != cause) message = attempt.message;
   End(turn, id, effective, message);
-  if (EndState(effective) == AttemptState::kLost || EndState(effective) == AttemptState::kFailed) {
+  const AttemptState end = EndState(effective);
+  if (end == AttemptState::kLost || (end == AttemptState::kFailed && cause != Cause::kDiverged)) {
     turn.Tell({.kind = HistoryKind::kAttemptLost,
                .job = attempt.job,
                .trial = attempt.trial,

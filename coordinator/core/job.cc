@@ -102,9 +102,9 @@ TuningTask TaskOf(const State& state, const Job& job) {
   return task;
 }
 
-CheckpointId BestOf(const State& state, TrialId trial) {
-  const Checkpoint* best = BestOfTrial(state, state.trials.at(trial));
-  return best != nullptr ? best->id : CheckpointId{};
+CheckpointId WeightsOf(const State& state, TrialId trial) {
+  const Checkpoint* weights = WeightsOf(state, state.trials.at(trial));
+  return weights != nullptr ? weights->id : CheckpointId{};
 }
 
 // "best val_accuracy 0.8810 misses val_accuracy >= 0.92 by 0.0390: tuning is off".
@@ -228,7 +228,7 @@ void DecideNext(Turn& turn, JobId id) {
   if (job.decided) {
     const Proposal decided = *job.decided;
     turn.Change(id).decided.reset();
-    return StartProposal(turn, id, decided, BestOf(turn.state, job.trials.back()));
+    return StartProposal(turn, id, decided, WeightsOf(turn.state, job.trials.back()));
   }
   std::string why = TuningSpent(job);
   if (!why.empty() && !job.request.manual) {
@@ -243,7 +243,7 @@ void DecideNext(Turn& turn, JobId id) {
   }
   const Proposal proposal{.tweak = advice.tweak, .configuration = *advice.configuration};
   const CheckpointId inherits =
-      advice.fresh ? CheckpointId{} : BestOf(turn.state, job.trials.at(advice.base - 1));
+      advice.fresh ? CheckpointId{} : WeightsOf(turn.state, job.trials.at(advice.base - 1));
   if (job.request.manual) return Wait(turn, id, proposal, inherits, advice.tweak.reason);
   StartProposal(turn, id, proposal, inherits);
 }
@@ -354,7 +354,7 @@ void On(Turn& turn, const TweakRequested& event) {
   turn.Accept(event.request, event.job.value);
   if (job->state == JobState::kWaiting) {
     const CheckpointId inherits =
-        job->proposal ? job->proposal_inherits : BestOf(turn.state, job->trials.back());
+        job->proposal ? job->proposal_inherits : WeightsOf(turn.state, job->trials.back());
     return StartProposal(turn, event.job, proposal, inherits);
   }
   turn.Change(event.job).decided = proposal;

@@ -35,7 +35,7 @@ void EndLaunch(Turn& turn, LaunchId id, const std::string& message) {
   Launch& launch = turn.Change(id);
   const bool asked = launch.state == LaunchState::kStopping && launch.worker;
   launch.state = LaunchState::kOver;
-  launch.message = message;
+  if (launch.message.empty()) launch.message = message;
   launch.live = {};
   if (!asked && !launch.proven) NoteTrouble(turn, launch);
 }
@@ -105,7 +105,9 @@ void ProveLaunch(Turn& turn, WorkerId worker_id) {
 void SuperviseLaunches(Turn& turn) {
   for (const auto& [id, launch] : turn.state.launches) {
     if (launch.worker || launch.state >= LaunchState::kStopping) continue;
-    if (turn.now_ms >= launch.live.register_by_ms) StopLaunch(turn, id, /*grace_ms=*/0);
+    if (turn.now_ms < launch.live.register_by_ms) continue;
+    turn.Change(id).message = "no worker registered in time";
+    StopLaunch(turn, id, /*grace_ms=*/0);
   }
 }
 

@@ -24,11 +24,11 @@ bool Free(const State& state, const Worker& worker) {
          !Leaving(state, worker);
 }
 
-// Queued attempts whose time has come, oldest job first.
-std::vector<AttemptId> Ready(const State& state, int64_t now_ms) {
+// Queued attempts whose time has come by then, oldest job first.
+std::vector<AttemptId> Ready(const State& state, int64_t by_ms) {
   std::vector<std::pair<JobId, AttemptId>> ready;
   for (const auto& [id, attempt] : state.attempts) {
-    if (attempt.state != AttemptState::kQueued || attempt.live.not_before_ms > now_ms) continue;
+    if (attempt.state != AttemptState::kQueued || attempt.live.not_before_ms > by_ms) continue;
     if (!state.jobs.at(attempt.job).paused) ready.emplace_back(attempt.job, id);
   }
   std::sort(ready.begin(), ready.end());
@@ -77,19 +77,16 @@ void Provide(Turn& turn, const Job& job, std::map<std::string, int>& coming) {
 
 void Place(Turn& turn) {
   if (turn.state.shutting_down) return;
-  std::vector<AttemptId> waiting;
   for (const AttemptId id : Ready(turn.state, turn.now_ms)) {
     const Job& job = turn.state.jobs.at(turn.state.attempts.at(id).job);
-    if (const WorkerId worker = FindFree(turn.state, job)) {
-      GiveAttempt(turn, id, worker);
-    } else {
-      waiting.push_back(id);
-    }
+    if (const WorkerId worker = FindFree(turn.state, job)) GiveAttempt(turn, id, worker);
   }
-  if (waiting.empty()) return;
+  // A worker takes its time to come: what is ready in a moment needs one now.
+  const int64_t soon_ms = turn.now_ms + turn.state.settings.retry_pause_ms;
   std::map<std::string, int> coming = Coming(turn.state);
-  for (const AttemptId id : waiting) {
-    Provide(turn, turn.state.jobs.at(turn.state.attempts.at(id).job), coming);
+  for (const AttemptId id : Ready(turn.state, soon_ms)) {
+    const Job& job = turn.state.jobs.at(turn.state.attempts.at(id).job);
+    if (!FindFree(turn.state, job)) Provide(turn, job, coming);
   }
 }
 

@@ -73,12 +73,17 @@ const Checkpoint* Newest(const State& state, TrialId trial) {
   return newest;
 }
 
+const Checkpoint* WeightsOf(const State& state, const Trial& trial) {
+  const Checkpoint* best = BestOfTrial(state, trial);
+  return best != nullptr ? best : Newest(state, trial.id);
+}
+
 const Checkpoint* RestorePoint(const State& state, const Trial& trial) {
   if (const Checkpoint* own = Newest(state, trial.id)) return own;
   const auto inherited = state.checkpoints.find(trial.inherits);
   if (inherited == state.checkpoints.end()) return nullptr;
   if (inherited->second.state == CheckpointState::kSound) return &inherited->second;
-  return BestOfTrial(state, state.trials.at(inherited->second.trial));
+  return WeightsOf(state, state.trials.at(inherited->second.trial));
 }
 
 int LiveEpochs(const State& state, TrialId trial) {

@@ -21,6 +21,9 @@ std::string ValueText(const Target& target, double value);
 const Checkpoint* BestOfTrial(const State& state, const Trial& trial);
 const Checkpoint* BestOfJob(const State& state, const Job& job);
 
+// What another trial inherits of this one: its best checkpoint, else its newest.
+const Checkpoint* WeightsOf(const State& state, const Trial& trial);
+
 // The trial's newest sound checkpoint.
 const Checkpoint* Newest(const State& state, TrialId trial);
 

@@ -202,6 +202,10 @@ void On(Turn& turn, const AttemptEnded& event) {
     SetCheckpointAside(turn, attempt->from, event.message);
     UpdateBest(turn, attempt->job);
   }
+  if (cause == Cause::kPreempted && attempt->state != AttemptState::kStopping) {
+    // Nobody asked it to stop: its host wants it gone.
+    turn.Change(attempt->worker).draining = true;
+  }
   const bool silent = cause == Cause::kEpochsDone && event.message.empty();
   FinishAttempt(turn, attempt->id, cause, silent ? "all epochs done" : event.message);
 }

@@ -29,7 +29,7 @@ std::set<CheckpointId> Kept(const State& state, const Job& job) {
   kept.insert(job.proposal_inherits);
   for (const TrialId id : job.trials) {
     const Trial& trial = state.trials.at(id);
-    keep(BestOfTrial(state, trial));
+    keep(WeightsOf(state, trial));
     const Attempt& attempt = state.attempts.at(trial.attempt);
     if (attempt.held()) kept.insert(attempt.from);
     if (trial.ended()) continue;

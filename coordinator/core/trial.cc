@@ -34,11 +34,12 @@ TrialId StartTrial(Turn& turn, JobId job_id, const network::Configuration& confi
   const std::string what = configuration.network.layers.empty()
                                ? std::string("the program")
                                : network::Describe(configuration.network);
-  turn.Tell({.kind = HistoryKind::kTrialStarted,
-             .job = job_id,
-             .trial = trial.id,
-             .text = absl::StrCat("trial ", trial.number, ": ", what, ", ",
-                                  configuration.training.epochs, " epochs")});
+  turn.Tell(
+      {.kind = HistoryKind::kTrialStarted,
+       .job = job_id,
+       .trial = trial.id,
+       .text = absl::StrCat("trial ", trial.number, ": ", what, ", ", configuration.training.epochs,
+                            configuration.training.epochs == 1 ? " epoch" : " epochs")});
   QueueAttempt(turn, trial.id, /*finishing=*/false, /*pause_ms=*/0);
   return trial.id;
 }

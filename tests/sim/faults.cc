@@ -21,7 +21,8 @@ World::World(const Options& options)
                .retries = 6,
                .retry_pause_ms = 300,
                .retry_pause_max_ms = 3'000};
-  unordered_ = options.faults && random_.Chance(25);
+  same_path_ = random_.Chance(50);
+  unordered_ = options.faults && !same_path_ && random_.Chance(40);
   paths_changed_ = unordered_;
 }
 
@@ -171,7 +172,8 @@ void World::Fault() {
   if (!Faulty()) return;
   clock_.After(random_.Between(300, 4'000), [this] { Fault(); });
   Worker* worker = AnyWorker();
-  const int64_t kind = random_.Between(0, 15);
+  // The last three lead elsewhere: another batch size, another checkpoint to inherit from.
+  const int64_t kind = random_.Between(0, same_path_ ? 13 : 15);
   if (worker == nullptr && kind < 10) return;
   const auto index = static_cast<int>(
       std::find_if(processes_.begin(), processes_.end(),
@@ -204,7 +206,7 @@ void World::Fault() {
       Count("fault: attempt fails");
       constexpr Outcome kOutcomes[] = {Outcome::kFailed, Outcome::kFailed, Outcome::kStopped,
                                        Outcome::kOutOfMemory, Outcome::kFailedFinally};
-      const Outcome outcome = kOutcomes[random_.Between(0, 4)];
+      const Outcome outcome = kOutcomes[random_.Between(0, same_path_ ? 2 : 4)];
       if (outcome == Outcome::kOutOfMemory) paths_changed_ = true;
       return worker->FailSoon(outcome);
     }
@@ -215,6 +217,11 @@ void World::Fault() {
     case 10:
       return Crash("fault: coordinator killed");
     case 11:
+    case 12:
+    case 13:
+      Count("people meddle");
+      return Meddle();
+    case 14:
       if (blobs_.empty()) return;
       Count("fault: blob torn");
       paths_changed_ = true;
@@ -225,14 +232,11 @@ void World::Fault() {
         if (random_.Chance(50)) Post({.what = CheckpointBroken{blob->first, "wrong hash"}});
       }
       return;
-    case 12:
+    default:
       Count("fault: worker out of memory");
       paths_changed_ = true;
       if (worker != nullptr) worker->Die(ExitKind::kOutOfMemory, 0);
       return;
-    default:
-      Count("people meddle");
-      return Meddle();
   }
 }
 

@@ -118,9 +118,10 @@ JobId World::AnyJob() {
 void World::Meddle() {
   const JobId job = AnyJob();
   const auto ignore = [](const Answer&) {};
-  switch (random_.Between(0, 6)) {
-    case 0:
-    case 1:
+  // The first two change what work there is.
+  switch (random_.Between(same_path_ ? 2 : 0, 6)) {
+    case 2:
+    case 3:
       Want(
           [job](RequestId id) {
             return Event{.what = JobPaused{id, job}};
@@ -131,11 +132,11 @@ void World::Meddle() {
             });
           });
       break;
-    case 2:
+    case 0:
       touched_.insert(job);
       Want([job](RequestId id) { return Event{.what = JobCancelled{id, job}}; }, ignore);
       break;
-    case 3: {
+    case 1: {
       touched_.insert(job);
       network::Configuration wanted = SampleRequest().configuration;
       wanted.training.epochs = 2;

@@ -109,6 +109,7 @@ class World : public Surroundings {
   Random random_;  // of the world; the jobs have their own, so that faults don't change them
   Report report_;
   core::Settings settings_;
+  bool same_path_ = false;  // only faults after which the same work has to be done
   bool unordered_ = false;  // messages overtake each other, get lost and come twice
 
   // The coordinator.

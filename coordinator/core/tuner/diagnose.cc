@@ -24,11 +24,10 @@ double Shown(double value, const Target& target) {
   return target.metric == TargetMetric::kValAccuracy ? value : -value;
 }
 
-Finding Untrained(const TrialHistory& trial) {
+Finding Untrained(const TrialHistory& trial, int epochs) {
   Finding finding;
   const double rate = trial.configuration.training.optimizer.learning_rate;
-  finding.evidence = {{"learning_rate", rate},
-                      {"epochs", static_cast<double>(trial.epochs.size())}};
+  finding.evidence = {{"learning_rate", rate}, {"epochs", static_cast<double>(epochs)}};
   switch (trial.result) {
     case TrialResult::kOutOfMemory:
       finding.kind = FindingKind::kOutOfMemory;
@@ -38,8 +37,7 @@ Finding Untrained(const TrialHistory& trial) {
     case TrialResult::kDiverged:
       finding.kind = FindingKind::kDiverged;
       finding.text = absl::StrFormat(
-          "the loss was no longer a number after %d whole epochs at learning rate %g",
-          trial.epochs.size(), rate);
+          "the loss was no longer a number after %d good epochs at learning rate %g", epochs, rate);
       return finding;
     default:
       finding.kind = FindingKind::kNone;
@@ -89,7 +87,8 @@ std::string Text(FindingKind kind, const Curve& curve, const Target& target) {
 
 Finding Diagnose(const TrialHistory& trial, const Target& target) {
   const Curve curve = ReadCurve(trial, target);
-  if (trial.result != TrialResult::kCompleted || curve.epochs == 0) return Untrained(trial);
+  if (trial.result != TrialResult::kCompleted || curve.epochs == 0)
+    return Untrained(trial, curve.epochs);
   Finding finding;
   finding.kind = Kind(curve);
   finding.text = Text(finding.kind, curve, target);

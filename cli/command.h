@@ -62,6 +62,7 @@ struct FollowJobOptions {
   std::string timeout;        // a duration; empty: none
   std::string junit;          // a file; empty: none
   std::string reconnect = "1h";
+  bool checkpoints = false;  // `watch`: a line for each
 };
 void AddFollowOptions(CLI::App* command, FollowJobOptions& options, bool with_report);
 absl::Status CheckFollowOptions(const FollowJobOptions& options);

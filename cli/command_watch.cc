@@ -38,11 +38,12 @@ std::string GoesOn(int64_t job) {
 // Shows events as they come: in a pipe line by line, on a terminal with the live block below.
 class Watcher {
  public:
-  Watcher(Context& context, int64_t job)
+  Watcher(Context& context, int64_t job, bool checkpoints)
       : context_(context),
         job_(job),
         lines_(context.style(), job == 0),
         view_(context.out(), context.style()) {
+    if (checkpoints) lines_.ShowCheckpoints();
     live_ = job != 0 && context.style().terminal && !context.json();
   }
 
@@ -303,7 +304,7 @@ std::string JobSummary(Context& context, const v1::Job& job) {
 }
 
 absl::StatusOr<int> WatchJob(Context& context, int64_t job, const FollowJobOptions& options) {
-  Watcher watcher(context, job);
+  Watcher watcher(context, job, options.checkpoints);
   if (absl::Status status = watcher.Start(); !status.ok()) return status;
   const absl::Status status = watcher.Run(DurationOf(options.reconnect));
   if (watcher.signal() != 0) {
@@ -336,6 +337,8 @@ void AddWatchAndWait(CLI::App& app, Context& context) {
   auto watched = std::make_shared<Options>();
   watch->add_option("JOB", watched->job, "The job's number; without it, all jobs")->type_name("");
   AddFollowOptions(watch, watched->follow, false);
+  watch->add_flag("--checkpoints", watched->follow.checkpoints,
+                  "Show every checkpoint, not only the first of each attempt");
   watch->callback([&context, watched] {
     context.action = [&context, watched]() -> absl::StatusOr<int> {
       const absl::StatusOr<int64_t> job = watched->job.empty() ? 0 : ParseJob(watched->job);

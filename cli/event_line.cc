@@ -176,6 +176,13 @@ std::string EventLines::EpochText(const v1::Epoch& epoch, int room) const {
 }
 
 std::string EventLines::Render(const v1::Event& event) {
+  if (event.kind() == "attempt_started" || event.kind() == "attempt_restarted") {
+    told_checkpoint_.erase(event.job());
+  }
+  if (event.kind() == "checkpoint" && !told_checkpoint_.insert(event.job()).second &&
+      !all_checkpoints_) {
+    return "";
+  }
   const std::string kind = Cut(CleanLine(event.kind(), 64), kLabelWidth);
   const Look look = LookOf(event, kind);
   std::string head = FormatClock(event.time_ms()) + "  ";

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 
 #include "cli/style.h"
@@ -27,7 +28,10 @@ class EventLines {
   // Which epochs are marked as the best so far; by default the highest validation accuracy.
   void RankByLoss() { by_loss_ = true; }
 
-  // With a newline at the end.
+  // Every checkpoint; by default only the first of each attempt, as there may be many in an epoch.
+  void ShowCheckpoints() { all_checkpoints_ = true; }
+
+  // With a newline at the end; empty for an event that is not shown.
   std::string Render(const v1::Event& event);
 
  private:
@@ -37,7 +41,9 @@ class EventLines {
   const Style style_;
   const bool with_job_;
   bool by_loss_ = false;
-  std::map<int64_t, double> best_;  // by job
+  bool all_checkpoints_ = false;
+  std::set<int64_t> told_checkpoint_;  // jobs, of their running attempt
+  std::map<int64_t, double> best_;     // by job
 };
 
 }  // namespace trainyard::cli

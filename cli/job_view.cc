@@ -56,9 +56,12 @@ std::string ChangeAndReason(const v1::Trial& trial) {
   } else {
     lines.push_back("as the spec says");
   }
-  if (!trial.description().empty()) {
-    lines.push_back(fmt::format("{} ({} values)", CleanLine(trial.description()),
-                                FormatCount(trial.parameters())));
+  // The whole network where it is new, else just its size: the changes above say the rest.
+  const std::string values = FormatCount(trial.parameters()) + " values";
+  if (!trial.has_tweak() && !trial.description().empty()) {
+    lines.push_back(fmt::format("{} ({})", CleanLine(trial.description()), values));
+  } else if (trial.parameters() > 0) {
+    lines.push_back(values);
   }
   const bool plain =
       trial.state() == v1::TRIAL_STATE_COMPLETED || trial.state() == v1::TRIAL_STATE_RUNNING;

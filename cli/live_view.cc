@@ -56,7 +56,10 @@ void LiveView::Add(const v1::Event& event) {
     epoch_ = restarts_ = 0;
   }
   const std::string& kind = event.kind();
-  if (kind == "trial_started") {
+  if (kind == "checkpoint") {
+    checkpoint_ = Cut(CleanLine(event.message()), 40);
+  } else if (kind == "trial_started") {
+    checkpoint_.clear();
     phase_ = "starting";
     epoch_ = restarts_ = 0;
   } else if (kind == "attempt_started") {
@@ -124,7 +127,9 @@ std::string LiveView::ProgressLine(int64_t now_ms) const {
                      style_.Paint(Colour::kDim, Repeat(open, kBarWidth - full));
   line += epochs > 0 ? fmt::format("  epoch {} of {}", epoch_, epochs)
                      : fmt::format("  epoch {}", epoch_);
-  if (epoch_ == 0) return line;
+  if (epoch_ == 0) {
+    return checkpoint_.empty() ? line : line + style_.Paint(Colour::kDim, "  " + checkpoint_);
+  }
   line += fmt::format("  {} images/s", FormatCount(std::llround(rate_)));
   if (epochs > epoch_ && seconds_ > 0) {
     const auto left_ms =
@@ -132,6 +137,7 @@ std::string LiveView::ProgressLine(int64_t now_ms) const {
     if (left_ms > 0)
       line += style_.Paint(Colour::kDim, fmt::format("  {} left", FormatDuration(left_ms)));
   }
+  if (!checkpoint_.empty()) line += style_.Paint(Colour::kDim, "  " + checkpoint_);
   return line;
 }
 

@@ -57,6 +57,7 @@ class LiveView {
   int epoch_ = 0;              // done in this trial
   std::map<int, int> epochs_;  // that each trial has, by its number
   int restarts_ = 0;           // of this trial
+  std::string checkpoint_;     // the last one, in the coordinator's words
   double rate_ = 0;            // images per second
   double seconds_ = 0;         // of the last epoch
   int64_t epoch_ms_ = 0;       // when it ended

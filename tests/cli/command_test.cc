@@ -96,7 +96,7 @@ TRIAL  STATE      CHANGE AND REASON                           ACCURACY  EPOCHS  
     2  completed  network.layers[0].conv.filters 8 -> 16        0.9123     1/4         0  1 min 32 s
                   underfit: train accuracy 0.8790 and
                   validation accuracy 0.8712 are both low
-                  conv 16, dense 10 (10,810 values)
+                  10,810 values
 
   best model trial 2, epoch 1: validation accuracy 0.9123, test accuracy 0.9088 on 10,000 images
              conv 16, dense 10 (10,810 values)

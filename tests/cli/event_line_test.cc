@@ -76,6 +76,17 @@ TEST(EventLines, UnknownKindsAndHostileTextAreHarmless) {
   EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1);
 }
 
+TEST(EventLines, ManyCheckpointsAreOneLineAnAttemptUnlessAskedFor) {
+  const v1::Event checkpoint = MakeEvent("checkpoint", "checkpoint at step 50", 1);
+  EventLines lines(Style{}, false);
+  EXPECT_THAT(lines.Render(checkpoint), HasSubstr("at step 50"));
+  EXPECT_EQ(lines.Render(checkpoint), "");
+  lines.Render(MakeEvent("attempt_restarted", "attempt 2"));
+  EXPECT_THAT(lines.Render(checkpoint), HasSubstr("at step 50"));
+  lines.ShowCheckpoints();
+  EXPECT_THAT(lines.Render(checkpoint), HasSubstr("at step 50"));
+}
+
 TEST(EventLines, RanksByLossWhereLossIsTheTarget) {
   EventLines lines(Style{}, false);
   lines.RankByLoss();

@@ -254,16 +254,20 @@ v1::Job SampleJob() {
     spec { target { metric: VAL_ACCURACY bound: 0.91 } budget { trials: 8 time_ms: 7200000 } }
     trials {
       id: 1 number: 1 state: TRIAL_STATE_COMPLETED description: "conv 8, dense 10" parameters: 5410
-      configuration { training { epochs: 2 } } restarts: 1 training_ms: 41000 best_metric: 0.8712 best_epoch: 2
-      epochs { trial: 1 epoch: 1 val_accuracy: 0.85 } epochs { trial: 1 epoch: 2 val_accuracy: 0.8712 }
+      configuration { training { epochs: 2 } } restarts: 1 training_ms: 41000
+      best_metric: 0.8712 best_epoch: 2
+      epochs { trial: 1 epoch: 1 val_accuracy: 0.85 }
+      epochs { trial: 1 epoch: 2 val_accuracy: 0.8712 }
     }
     trials {
       id: 2 number: 2 state: TRIAL_STATE_RUNNING description: "conv 16, dense 10" parameters: 10810
       configuration { training { epochs: 4 } } training_ms: 92000 best_metric: 0.9123 best_epoch: 1
       epochs { trial: 2 epoch: 1 val_accuracy: 0.9123 }
       tweak {
-        finding: "underfit" reason: "train accuracy 0.8790 and validation accuracy 0.8712 are both low"
-        expectation: "more capacity" changes { path: "network.layers[0].conv.filters" from: "8" to: "16" }
+        finding: "underfit"
+        reason: "train accuracy 0.8790 and validation accuracy 0.8712 are both low"
+        expectation: "more capacity"
+        changes { path: "network.layers[0].conv.filters" from: "8" to: "16" }
       }
     }
     best_metric: 0.9123 best_trial: 2 best_epoch: 1)");
@@ -279,7 +283,8 @@ v1::Job FinishedJob(v1::JobState state) {
   job.set_reason("said by the coordinator");
   if (state == v1::JOB_STATE_SUCCEEDED || state == v1::JOB_STATE_BELOW_TARGET) {
     *job.mutable_model() = Parse<v1::Model>(R"(
-      job: 7 name: "fashion" trial: 2 epoch: 1 val_accuracy: 0.9123 test_accuracy: 0.9088 test_count: 10000
+      job: 7 name: "fashion" trial: 2 epoch: 1 val_accuracy: 0.9123
+      test_accuracy: 0.9088 test_count: 10000
       onnx_sha256: "aa11" safetensors_sha256: "bb22" onnx_bytes: 123456 safetensors_bytes: 120000
       parameters: 10810 description: "conv 16, dense 10" confusion: [ 90, 10, 3, 97 ]
       class_names: "shirt" class_names: "coat")");

@@ -120,13 +120,16 @@ TEST_F(WaitTest, ForTrialReturnsAtOnceWhenTheJobWaits) {
 TEST_F(WaitTest, TheReportOfASuccessHasNoFailure) {
   server.jobs[7] = FinishedJob(v1::JOB_STATE_SUCCEEDED);
   EXPECT_EQ(RunCli(server, {"wait", "7", "--junit", report}).code, kDone);
-  EXPECT_EQ(Report(), R"(<?xml version="1.0" encoding="UTF-8"?>
+  EXPECT_EQ(Report(),
+            R"(<?xml version="1.0" encoding="UTF-8"?>
 <testsuite name="trainyard.fashion" tests="3" failures="0" errors="0" skipped="0" time="133.000">
   <testcase classname="trainyard.fashion" name="trial 1" time="41.000">
     <system-out>completed after 2 epochs, 1 restarts, best 0.8712</system-out>
   </testcase>
   <testcase classname="trainyard.fashion" name="trial 2" time="92.000">
-    <system-out>completed after 1 epochs, 0 restarts, best 0.9123; network.layers[0].conv.filters 8 -&gt; 16; train accuracy 0.8790 and validation accuracy 0.8712 are both low</system-out>
+    <system-out>completed after 1 epochs, 0 restarts, best 0.9123; )"
+            R"(network.layers[0].conv.filters 8 -&gt; 16; )"
+            R"(train accuracy 0.8790 and validation accuracy 0.8712 are both low</system-out>
   </testcase>
   <testcase classname="trainyard.fashion" name="target val_accuracy &gt;= 0.91" time="0.000">
     <system-out>val_accuracy 0.9123, test accuracy 0.9088 on 10000 images</system-out>

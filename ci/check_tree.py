@@ -79,7 +79,8 @@ def check_functions(name, lines):
             if match:
                 start, closing = number, match[1] + "}"
                 continue
-        if start is not None and (line == closing or line.startswith(closing + ";")):
+        # A brace at column 0 ends whatever is open, also where aligned parameters hid its indentation.
+        if start is not None and (line in (closing, "}") or line.startswith(closing + ";")):
             if number - start + 1 > FUNCTION_LINES:
                 yield start, f"a function of {number - start + 1} lines, expected at most {FUNCTION_LINES}"
             start = None

@@ -1,10 +1,12 @@
-// trainyard-worker: registers with a coordinator and trains what it is given, one attempt at a time.
+// trainyard-worker: registers with a coordinator and trains what it is given, one attempt at a
+// time.
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
@@ -104,10 +106,9 @@ v1::RegisterRequest Identity(const Flags& flags) {
   identity.set_device(
       absl::StrCat(flags.backend, ", ", threads, threads == 1 ? " thread" : " threads"));
   identity.set_version(kVersion);
-  identity.set_incarnation(absl::StrCat(absl::Hex(random(), absl::kZeroPad8),
-                                        absl::Hex(random(), absl::kZeroPad8),
-                                        absl::Hex(random(), absl::kZeroPad8),
-                                        absl::Hex(random(), absl::kZeroPad8)));
+  identity.set_incarnation(
+      absl::StrCat(absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8),
+                   absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8)));
   return identity;
 }
 
@@ -121,15 +122,17 @@ sigset_t BlockSignals() {
   return signals;
 }
 
-// The first SIGTERM or SIGINT asks the worker to leave; the second one does not ask.
+// The first SIGTERM or SIGINT asks the worker to leave; a later one does not ask. One that follows
+// at once is the same wish, which a terminal or `timeout` sends to the process and to its group.
 void WaitForSignals(const sigset_t& signals, agent::Agent& worker) {
-  bool asked = false;
+  std::optional<agent::Clock::time_point> asked;
   for (;;) {
     int signal = 0;
     if (sigwait(&signals, &signal) != 0) continue;
     if (signal == kWakeUp) return;
+    if (asked && agent::Clock::now() - *asked < std::chrono::seconds(1)) continue;
     if (asked) _exit(128 + signal);
-    asked = true;
+    asked = agent::Clock::now();
     worker.Leave(signal == SIGTERM ? "SIGTERM" : "SIGINT", 128 + signal);
   }
 }

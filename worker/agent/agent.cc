@@ -179,8 +179,7 @@ void Agent::On(Ended ended) {
   current_.reset();
   if (ended.report) {
     spdlog::info("{}: ended as {}: {}", Describe(ended.attempt),
-                 v1::AttemptEnded::Outcome_Name(ended.report->outcome()),
-                 ended.report->message());
+                 v1::AttemptEnded::Outcome_Name(ended.report->outcome()), ended.report->message());
     session_.ReportEnded(*std::move(ended.report));
   } else {
     session_.Release(ended.attempt);
@@ -197,7 +196,8 @@ void Agent::On(LeaveRequested request) {
     session_.Release(next_->start.attempt());
     next_.reset();
   }
-  StopAttempt({true, true, request.reason}, deadline - std::min(kFarewellShare, options_.grace / 4));
+  StopAttempt({true, true, request.reason},
+              deadline - std::min(kFarewellShare, options_.grace / 4));
 }
 
 void Agent::On(Orphaned) {

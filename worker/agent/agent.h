@@ -1,9 +1,9 @@
 // The worker as a whole: one attempt at a time, one session, one decision loop.
 //
-// Everything that happens (commands, the end of an attempt, signals, orphanhood) comes as an event to
-// Run()'s thread, which alone decides; an attempt runs on a thread of its own, the session on its own
-// two. Nothing is kept on disk that a worker needs to come back: after kill -9 the coordinator starts
-// the attempt elsewhere.
+// Everything that happens (commands, the end of an attempt, signals, orphanhood) comes as an event
+// to Run()'s thread, which alone decides; an attempt runs on a thread of its own, the session on
+// its own two. Nothing is kept on disk that a worker needs to come back: after kill -9 the
+// coordinator starts the attempt elsewhere.
 #pragma once
 
 #include <condition_variable>
@@ -22,7 +22,7 @@
 namespace trainyard::agent {
 
 // How the process ends. A signal gives 128 + its number, as shells do: 143 for SIGTERM.
-inline constexpr int kExitDismissed = 0;     // told to by the coordinator
+inline constexpr int kExitDismissed = 0;  // told to by the coordinator
 inline constexpr int kExitError = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitUnreachable = 6;  // no coordinator for the orphan limit

@@ -58,8 +58,8 @@ absl::Status CheckEntry(archive_entry* entry) {
       return absl::OkStatus();
     case AE_IFLNK: {
       const char* target = archive_entry_symlink(entry);
-      const bool inside =
-          target != nullptr && fs::path(target).is_relative() && StaysInside(path.parent_path() / target);
+      const bool inside = target != nullptr && fs::path(target).is_relative() &&
+                          StaysInside(path.parent_path() / target);
       if (!inside) {
         return Refuse(name, absl::StrCat("links out of it, to ", target == nullptr ? "?" : target));
       }
@@ -109,8 +109,8 @@ absl::Status ExtractArchive(const std::string& archive_path, const std::string& 
   if (archive_read_open_filename(reader.get(), archive_path.c_str(), 1 << 18) != ARCHIVE_OK) {
     return ReadError(reader.get());
   }
-  // The archive's own idea of owners and modes is of no interest; links that appear only while it is
-  // unpacked are caught by libarchive.
+  // The archive's own idea of owners and modes is of no interest; links that appear only while it
+  // is unpacked are caught by libarchive.
   std::unique_ptr<archive, CloseWrite> writer(archive_write_disk_new());
   archive_write_disk_set_options(writer.get(), ARCHIVE_EXTRACT_SECURE_SYMLINKS |
                                                    ARCHIVE_EXTRACT_SECURE_NODOTDOT |

@@ -1,5 +1,5 @@
-// The wire between an attempt's thread and the rest of the worker: what is wanted of it, and how far
-// it is. Thread-safe.
+// The wire between an attempt's thread and the rest of the worker: what is wanted of it, and how
+// far it is. Thread-safe.
 //
 //   agent:  control.RequestStop(...); control.Abandon(...);
 //   runner: if (control.wish() != Wish::kContinue) ...; control.set_step(steps);
@@ -56,8 +56,8 @@ class AttemptControl {
   void set_phase(v1::Phase phase) { phase_.store(phase, std::memory_order_relaxed); }
   v1::Phase phase() const { return static_cast<v1::Phase>(phase_.load()); }
 
-  // While it lives, `interrupt` is called once as soon as the wish is at least `at`: at once where it
-  // is already. It runs on the asking thread and must not block.
+  // While it lives, `interrupt` is called once as soon as the wish is at least `at`: at once where
+  // it is already. It runs on the asking thread and must not block.
   class Interrupt {
    public:
     Interrupt(AttemptControl& control, Wish at, std::function<void()> interrupt);

@@ -1,8 +1,9 @@
-// Source snapshots and data files that this host has fetched before, by hash: `<folder>/ab/abcd...`.
+// Source snapshots and data files that this host has fetched before, by hash:
+// `<folder>/ab/abcd...`.
 //
-// Workers of one host share it. A file is complete or absent: it grows under `.part`, is hashed, made
-// read-only, fsynced and renamed, all under an flock, which ends with the process that held it. What
-// a killed worker left in `.part` is continued, not fetched again.
+// Workers of one host share it. A file is complete or absent: it grows under `.part`, is hashed,
+// made read-only, fsynced and renamed, all under an flock, which ends with the process that held
+// it. What a killed worker left in `.part` is continued, not fetched again.
 #pragma once
 
 #include <functional>
@@ -23,8 +24,8 @@ class BlobCache {
   using Sink = std::function<absl::Status(std::string_view)>;
   using Fetcher = std::function<absl::Status(int64_t offset, const Sink& sink)>;
 
-  // Path of the blob, fetched if it is missing or no longer what its name says. Every call hashes the
-  // file. Errors: the fetcher's; DATA_LOSS if what it brings has another hash, twice in a row;
+  // Path of the blob, fetched if it is missing or no longer what its name says. Every call hashes
+  // the file. Errors: the fetcher's; DATA_LOSS if what it brings has another hash, twice in a row;
   // RESOURCE_EXHAUSTED: disk full; CANCELLED.
   absl::StatusOr<std::string> Get(const std::string& sha256, const Fetcher& fetch,
                                   AttemptControl& control);

@@ -19,7 +19,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target) {
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // no sharing between channels
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 3'000);  // how long one try to connect may take
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
+                   3'000);  // how long one try to connect may take
   return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
 }
 
@@ -76,8 +77,8 @@ absl::StatusOr<std::string> BlobClient::FetchToMemory(const std::string& sha256,
       control, until);
   if (!status.ok()) return status;
   if (const std::string found = HashOf(bytes); found != sha256) {
-    return absl::DataLossError(absl::StrCat("blob ", sha256, ": ", bytes.size(),
-                                            " bytes came whose SHA-256 is ", found));
+    return absl::DataLossError(
+        absl::StrCat("blob ", sha256, ": ", bytes.size(), " bytes came whose SHA-256 is ", found));
   }
   return bytes;
 }

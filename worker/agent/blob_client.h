@@ -14,8 +14,8 @@
 
 namespace trainyard::agent {
 
-// A channel to the coordinator that pings as its server expects; each call makes a connection of its
-// own. `target`: "host:port" or "unix:/path".
+// A channel to the coordinator that pings as its server expects; each call makes a connection of
+// its own. `target`: "host:port" or "unix:/path".
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target);
 
 absl::Status FromGrpc(const grpc::Status& status);
@@ -24,9 +24,9 @@ class BlobClient {
  public:
   explicit BlobClient(std::shared_ptr<grpc::Channel> channel);
 
-  // Calls `sink` with the blob's bytes from `offset` on, in order. The sink's error ends the call and
-  // is returned. Fewer or more bytes than announced: DATA_LOSS. The hash is the caller's to check.
-  // CANCELLED as soon as the wish is at least `until`.
+  // Calls `sink` with the blob's bytes from `offset` on, in order. The sink's error ends the call
+  // and is returned. Fewer or more bytes than announced: DATA_LOSS. The hash is the caller's to
+  // check. CANCELLED as soon as the wish is at least `until`.
   using Sink = std::function<absl::Status(std::string_view)>;
   absl::Status Fetch(const std::string& sha256, int64_t offset, const Sink& sink,
                      AttemptControl& control, Wish until);

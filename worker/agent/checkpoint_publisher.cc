@@ -144,17 +144,17 @@ bool CheckpointPublisher::Store(Item& item) {
 }
 
 void CheckpointPublisher::WriteLocally(Item& item) {
-  const std::string file = absl::StrCat(folder_, "/step-", item.checkpoint.step,
-                                        item.checkpoint.end_of_epoch ? "-epoch" : "",
-                                        ".safetensors");
+  const std::string file =
+      absl::StrCat(folder_, "/step-", item.checkpoint.step,
+                   item.checkpoint.end_of_epoch ? "-epoch" : "", ".safetensors");
   try {
     engine::WriteFileAtomically(file, item.bytes);
     std::lock_guard lock(mutex_);
     item.file = file;
   } catch (const std::exception& error) {
     // Uploaded all the same: the coordinator's disk may have room.
-    Fail(absl::StrCat("checkpoint of step ", item.checkpoint.step, " is not in the work folder: ",
-                      error.what()));
+    Fail(absl::StrCat("checkpoint of step ", item.checkpoint.step,
+                      " is not in the work folder: ", error.what()));
   }
 }
 

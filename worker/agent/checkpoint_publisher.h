@@ -1,10 +1,10 @@
 // Takes an attempt's checkpoints from the training thread to the coordinator, in the background.
 //
 // Each is serialised, written into the work folder, uploaded by hash, and reported. Training never
-// waits: where checkpoints come faster than they can be stored, only two of those that wait are kept:
-// the newest, which a restart continues from, and the best end of an epoch by the target's metric,
-// which the model is made of. A checkpoint that cannot be stored (disk full, coordinator out of reach,
-// lease lost) waits in memory and is tried again until it is stored or replaced.
+// waits: where checkpoints come faster than they can be stored, only two of those that wait are
+// kept: the newest, which a restart continues from, and the best end of an epoch by the target's
+// metric, which the model is made of. A checkpoint that cannot be stored (disk full, coordinator
+// out of reach, lease lost) waits in memory and is tried again until it is stored or replaced.
 #pragma once
 
 #include <condition_variable>

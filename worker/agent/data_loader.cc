@@ -18,12 +18,12 @@ absl::Status CheckHash(const v1::DataFile& file, const std::string& path, const 
   const absl::StatusOr<std::string> found = HashOfFile(path);
   if (!found.ok()) return absl::UnavailableError(found.status().message());
   if (*found == file.sha256()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      name, ": expected SHA-256 ", file.sha256(), " as at submit, found ", *found));
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, ": expected SHA-256 ", file.sha256(), " as at submit, found ", *found));
 }
 
-// A snapshot or file that is torn at the coordinator, or missing there, may be whole again later; it
-// must not be taken for a torn checkpoint.
+// A snapshot or file that is torn at the coordinator, or missing there, may be whole again later;
+// it must not be taken for a torn checkpoint.
 absl::Status Transient(const absl::Status& status) {
   if (absl::IsCancelled(status) || absl::IsInvalidArgument(status)) return status;
   return absl::UnavailableError(status.message());
@@ -125,7 +125,8 @@ absl::StatusOr<std::string> DataLoader::LocateUrl(const v1::DataFile& file) {
 absl::StatusOr<engine::Dataset> DataLoader::Read(const v1::Data& data, const v1::DataSet& set,
                                                  const std::string& which) {
   std::vector<std::string> images, labels;
-  for (auto [files, paths] : {std::pair{&set.images(), &images}, std::pair{&set.labels(), &labels}}) {
+  for (auto [files, paths] :
+       {std::pair{&set.images(), &images}, std::pair{&set.labels(), &labels}}) {
     for (const v1::DataFile& file : *files) {
       absl::StatusOr<std::string> path = Locate(file);
       if (!path.ok()) {
@@ -137,9 +138,9 @@ absl::StatusOr<engine::Dataset> DataLoader::Read(const v1::Data& data, const v1:
   }
   const auto expect = [&](size_t n_images, size_t n_labels) {
     if (images.size() == n_images && labels.size() == n_labels) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat(which, ": found ", images.size(), " image and ", labels.size(),
-                     " label files, expected ", n_images, " and ", n_labels));
+    return absl::InvalidArgumentError(absl::StrCat(which, ": found ", images.size(), " image and ",
+                                                   labels.size(), " label files, expected ",
+                                                   n_images, " and ", n_labels));
   };
   try {
     engine::Dataset dataset;
@@ -161,14 +162,13 @@ absl::StatusOr<engine::Dataset> DataLoader::Read(const v1::Data& data, const v1:
             {data.image().channels(), data.image().height(), data.image().width()});
         break;
       default:
-        return absl::InvalidArgumentError(
-            absl::StrCat("data.format: found ", static_cast<int>(data.format()),
-                         ", which this worker does not know; it may be older than the coordinator"));
+        return absl::InvalidArgumentError(absl::StrCat(
+            "data.format: found ", static_cast<int>(data.format()),
+            ", which this worker does not know; it may be older than the coordinator"));
     }
     if (set.count() > 0 && dataset.count() != set.count()) {
-      return absl::InvalidArgumentError(absl::StrCat(which, ": found ", dataset.count(),
-                                                     " images, expected ", set.count(),
-                                                     " as at submit"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          which, ": found ", dataset.count(), " images, expected ", set.count(), " as at submit"));
     }
     return dataset;
   } catch (const kernels::Error& error) {

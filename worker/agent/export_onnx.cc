@@ -167,8 +167,7 @@ Value Exporter::Normalise(const Value& input) {
   const std::vector<int64_t> dims{1, channels, 1, 1};
   Node("Sub", {input.name, Constant("normalise.mean", dims, mean.data(), mean.size())},
        "normalise.centred");
-  Node("Mul",
-       {"normalise.centred", Constant("normalise.scale", dims, scale.data(), scale.size())},
+  Node("Mul", {"normalise.centred", Constant("normalise.scale", dims, scale.data(), scale.size())},
        "normalise.scaled");
   return {"normalise.scaled", input.shape, 4};
 }
@@ -217,11 +216,10 @@ Value Exporter::Emit(const network::Conv& conv, const std::string& path, const V
 }
 
 Value Exporter::Emit(const network::BatchNorm& norm, const std::string& path, const Value& x) {
-  onnx::NodeProto* node =
-      Node("BatchNormalization",
-           {x.name, Weight(path + ".gamma"), Weight(path + ".beta"), Weight(path + ".running_mean"),
-            Weight(path + ".running_var")},
-           path);
+  onnx::NodeProto* node = Node("BatchNormalization",
+                               {x.name, Weight(path + ".gamma"), Weight(path + ".beta"),
+                                Weight(path + ".running_mean"), Weight(path + ".running_var")},
+                               path);
   AddFloat(node, "epsilon", static_cast<float>(norm.epsilon));
   return {path, {}, x.rank};
 }
@@ -310,8 +308,8 @@ absl::StatusOr<std::string> ExportOnnx(
   Declare(graph->add_output(), "logits", {network.classes});
 
   Exporter exporter(checkpoint, graph);
-  const Value last =
-      exporter.Flat(exporter.Layers(network.layers, "layers", exporter.Normalise({"input", input})));
+  const Value last = exporter.Flat(
+      exporter.Layers(network.layers, "layers", exporter.Normalise({"input", input})));
   exporter.Rename(last, "logits");
   if (!exporter.problem().empty()) {
     return absl::InvalidArgumentError(absl::StrCat("ONNX export: ", exporter.problem()));

@@ -3,8 +3,8 @@
 //   input   float (batch, channels, height, width): pixels from 0 to 255
 //   logits  float (batch, classes)
 //
-// The normalisation of training is part of the model, as its first nodes; dropout is left out, batch
-// normalisation uses the running statistics.
+// The normalisation of training is part of the model, as its first nodes; dropout is left out,
+// batch normalisation uses the running statistics.
 #pragma once
 
 #include <string>

@@ -11,9 +11,9 @@
 
 namespace trainyard::agent {
 
-// Measures the validation set again, which must give what was reported for the checkpoint's epoch, and
-// the test set once; uploads ONNX and safetensors, then reports the model. `trainer` stands at the
-// checkpoint. CANCELLED if the attempt was stopped on the way.
+// Measures the validation set again, which must give what was reported for the checkpoint's epoch,
+// and the test set once; uploads ONNX and safetensors, then reports the model. `trainer` stands at
+// the checkpoint. CANCELLED if the attempt was stopped on the way.
 absl::Status Finish(const v1::Start& start, const LoadedData& data,
                     const engine::Checkpoint& checkpoint, engine::Trainer& trainer,
                     BlobClient& blobs, Uplink& uplink, AttemptControl& control);

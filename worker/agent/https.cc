@@ -37,8 +37,9 @@ bool IsPrivate(const in6_addr& address) {
   if (IN6_IS_ADDR_V4MAPPED(&address) || IN6_IS_ADDR_V4COMPAT(&address)) {
     return IsPrivate(uint32_t{b[12]} << 24 | uint32_t{b[13]} << 16 | uint32_t{b[14]} << 8 | b[15]);
   }
-  // Loopback and unspecified are V4COMPAT; unique local, link-local, multicast, NAT64.
-  return (b[0] & 0xfe) == 0xfc || (b[0] == 0xfe && (b[1] & 0x80) == 0x80) || b[0] == 0xff ||
+  // Also unique local, link-local and site-local, multicast, NAT64.
+  return IN6_IS_ADDR_LOOPBACK(&address) || IN6_IS_ADDR_UNSPECIFIED(&address) ||
+         (b[0] & 0xfe) == 0xfc || (b[0] == 0xfe && (b[1] & 0x80) == 0x80) || b[0] == 0xff ||
          (b[0] == 0x00 && b[1] == 0x64);
 }
 
@@ -108,7 +109,7 @@ absl::Status FetchHttps(const std::string& url, int64_t offset,
     return absl::InvalidArgumentError(absl::StrCat("\"", url, "\": expected an https:// URL"));
   }
   const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(curl_easy_init(),
-                                                                &curl_easy_cleanup);
+                                                                 &curl_easy_cleanup);
   if (!curl) return absl::InternalError("libcurl gives no handle");
   Transfer transfer{sink, options, control, curl.get(), offset, absl::OkStatus()};
   CURL* c = curl.get();

@@ -12,8 +12,8 @@
 namespace trainyard::agent {
 
 struct HttpsOptions {
-  // Loopback, private and link-local addresses are refused unless set, redirects to them included: a
-  // spec is a stranger's, the worker's network is not.
+  // Loopback, private and link-local addresses are refused unless set, redirects to them included:
+  // a spec is a stranger's, the worker's network is not.
   bool private_addresses = false;
   std::string certificates;  // PEM file of authorities to trust instead of the system's
 };

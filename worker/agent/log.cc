@@ -40,8 +40,8 @@ std::string OneLine(std::string_view text) {
 }
 
 void SetUpLogging(bool verbose) {
-  auto logger = std::make_shared<spdlog::logger>(
-      "worker", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger =
+      std::make_shared<spdlog::logger>("worker", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
   formatter->add_flag<OneLineFlag>('*').set_pattern("%Y-%m-%d %H:%M:%S.%e %l worker %P: %*");
   logger->set_formatter(std::move(formatter));

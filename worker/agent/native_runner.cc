@@ -86,8 +86,8 @@ class Observer : public engine::TrainingObserver {
   }
 
   void OnCheckpoint(engine::Checkpoint checkpoint) override {
-    const bool all_done = checkpoint.end_of_epoch &&
-                          checkpoint.epoch == start_.configuration().training().epochs();
+    const bool all_done =
+        checkpoint.end_of_epoch && checkpoint.epoch == start_.configuration().training().epochs();
     publisher_.Add(std::move(checkpoint), all_done || stopping_);
   }
 
@@ -217,8 +217,8 @@ void NativeAttempt::Plan() {
                                  start_.spec().checkpoint().every_steps(),
                                  start_.spec().checkpoint().every_ms(), SpecHash(start_)};
   try {
-    trainer_ = std::make_unique<engine::Trainer>(FromProto(start_.configuration()), training,
-                                                 options);
+    trainer_ =
+        std::make_unique<engine::Trainer>(FromProto(start_.configuration()), training, options);
   } catch (const kernels::Error& error) {
     End(AttemptEnded::FAILED_FINALLY, error.what());
   }
@@ -301,8 +301,7 @@ std::optional<v1::AttemptEnded> NativeRunner::Run(const v1::Start& start, Uplink
   } catch (const Ended& ended) {
     ending = ended.ending;
   } catch (const std::bad_alloc&) {
-    ending = {AttemptEnded::OUT_OF_MEMORY,
-              absl::StrCat("out of memory at step ", attempt.step())};
+    ending = {AttemptEnded::OUT_OF_MEMORY, absl::StrCat("out of memory at step ", attempt.step())};
   } catch (const std::exception& error) {
     ending = {AttemptEnded::FAILED, absl::StrCat("at step ", attempt.step(), ": ", error.what())};
   }

@@ -18,8 +18,8 @@ struct NativeOptions {
   HttpsOptions https;
 };
 
-// What a checkpoint is bound to: the trial's configuration and data, as SHA-256. Paths are part of it,
-// the rest of the job (target, budget, how often checkpoints are made) is not.
+// What a checkpoint is bound to: the trial's configuration and data, as SHA-256. Paths are part of
+// it, the rest of the job (target, budget, how often checkpoints are made) is not.
 std::string SpecHash(const v1::Start& start);
 
 class NativeRunner : public AttemptRunner {

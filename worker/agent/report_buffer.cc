@@ -52,10 +52,9 @@ void ReportBuffer::Drop(const v1::AttemptRef& attempt) {
 }
 
 const v1::WorkerMessage* ReportBuffer::After(int64_t sequence) const {
-  const auto found =
-      std::find_if(reports_.begin(), reports_.end(), [sequence](const v1::WorkerMessage& report) {
-        return report.sequence() > sequence;
-      });
+  const auto found = std::find_if(
+      reports_.begin(), reports_.end(),
+      [sequence](const v1::WorkerMessage& report) { return report.sequence() > sequence; });
   return found == reports_.end() ? nullptr : &*found;
 }
 

@@ -21,13 +21,13 @@ std::string Describe(const v1::AttemptRef& attempt);
 class ReportBuffer {
  public:
   // Gives the report the next sequence number and keeps it. A checkpoint report replaces those of
-  // checkpoints in mid-epoch of the same attempt that wait before it: nobody continues from them any
-  // more. Those of an epoch's end all stay, for any of them may turn out to be the best. The bound on all of
-  // it is the caller's, who asks for size() before it adds an epoch.
+  // checkpoints in mid-epoch of the same attempt that wait before it: nobody continues from them
+  // any more. Those of an epoch's end all stay, for any of them may turn out to be the best. The
+  // bound on all of it is the caller's, who asks for size() before it adds an epoch.
   int64_t Add(v1::WorkerMessage report);
 
-  // Forgets everything up to `sequence`. An acknowledgement that comes twice, or of a report that was
-  // replaced, changes nothing.
+  // Forgets everything up to `sequence`. An acknowledgement that comes twice, or of a report that
+  // was replaced, changes nothing.
   void Acknowledge(int64_t sequence);
 
   // Forgets what waits of this attempt.

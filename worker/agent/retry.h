@@ -27,8 +27,8 @@ class Backoff {
 // Where trying again may help by itself: the connection, the other side's start, a full disk.
 bool MayPass(const absl::Status& status);
 
-// Calls `attempt` until it succeeds, fails with an error that does not pass, or the wish is at least
-// `until` (CANCELLED then). Says in the log what it waits for.
+// Calls `attempt` until it succeeds, fails with an error that does not pass, or the wish is at
+// least `until` (CANCELLED then). Says in the log what it waits for.
 absl::Status Persist(AttemptControl& control, Wish until, std::string_view what,
                      const std::function<absl::Status()>& attempt);
 

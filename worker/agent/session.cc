@@ -67,12 +67,12 @@ void Session::ReleaseLocked(const v1::AttemptRef& attempt) {
 
 void Session::Report(v1::WorkerMessage report, AttemptControl& control) {
   const v1::AttemptRef attempt = AttemptOf(report);
-  AttemptControl::Interrupt interrupt(control, Wish::kGiveUp, [this] { changed_.notify_all(); });
+  AttemptControl::Interrupt interrupt(control, Wish::kStop, [this] { changed_.notify_all(); });
   std::unique_lock lock(mutex_);
   const auto held = [&] { return held_ && SameAttempt(held_->attempt, attempt); };
   // Polled as well: the wish changes under a lock that is not this one.
   while (report.has_epoch() && held() && reports_.size() >= options_.reports_max &&
-         control.wish() < Wish::kGiveUp) {
+         control.wish() < Wish::kStop) {
     changed_.wait_for(lock, kConnectSlice);
   }
   if (!held() || control.wish() >= Wish::kAbandon) return;
@@ -168,8 +168,8 @@ bool Session::Register() {
   if (response.orphan_limit_ms() > 0) orphan_limit_ = milliseconds(response.orphan_limit_ms());
   last_contact_ = Clock::now();
   last_failure_.clear();
-  spdlog::info("registered as worker {}: lease {} ms, renewed every {} ms", worker_,
-               lease_.count(), renew_every_.count());
+  spdlog::info("registered as worker {}: lease {} ms, renewed every {} ms", worker_, lease_.count(),
+               renew_every_.count());
   return true;
 }
 
@@ -183,7 +183,12 @@ grpc::Status Session::Converse() {
   }
   std::thread reader([&] { Read(*stream); });
   Write(*stream);
-  context.TryCancel();  // nothing to cancel if it ended by itself
+  {
+    // A stream that ended by itself has a status to tell; only one that is left has to be
+    // cancelled.
+    std::lock_guard lock(mutex_);
+    if (closing_) context.TryCancel();
+  }
   reader.join();
   return stream->Finish();
 }
@@ -261,8 +266,7 @@ void Session::Handle(v1::CoordinatorMessage message) {
   switch (message.message_case()) {
     case v1::CoordinatorMessage::kAck:
       reports_.Acknowledge(message.ack().sequence());
-      if (held_ && held_->ended_sequence > 0 &&
-          held_->ended_sequence <= message.ack().sequence()) {
+      if (held_ && held_->ended_sequence > 0 && held_->ended_sequence <= message.ack().sequence()) {
         held_.reset();
       }
       changed_.notify_all();
@@ -276,6 +280,11 @@ void Session::Handle(v1::CoordinatorMessage message) {
         changed_.notify_all();
       }
       return;
+    case v1::CoordinatorMessage::kStart:
+      // Sent again by a coordinator that had not heard of it. Decided here, in the order in which
+      // messages came: the acknowledgement of its end may be the next one.
+      if (held_ && SameAttempt(held_->attempt, message.start().attempt())) return;
+      break;
     case v1::CoordinatorMessage::kSuperseded:
       ReleaseLocked(message.superseded().attempt());
       break;

@@ -23,7 +23,7 @@
 namespace trainyard::agent {
 
 struct SessionOptions {
-  v1::RegisterRequest identity;  // incarnation included
+  v1::RegisterRequest identity;                            // incarnation included
   std::chrono::milliseconds orphan_limit{30 * 60 * 1000};  // until the coordinator has said its own
   size_t reports_max = 100'000;  // unacknowledged ones, before the next epoch's report waits
 };

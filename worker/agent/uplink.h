@@ -1,4 +1,5 @@
-// What an attempt needs of the connection to the coordinator. The session is one; tests have others.
+// What an attempt needs of the connection to the coordinator. The session is one; tests have
+// others.
 #pragma once
 
 #include <chrono>

@@ -7,9 +7,9 @@
 
 namespace trainyard::agent {
 
-// `<parent>/worker-<pid>-<random>`, locked for as long as the process lives, however it ends. Opening
-// one sweeps away those whose process is gone, except for checkpoints that an orphan kept: they
-// stay for a week.
+// `<parent>/worker-<pid>-<random>`, locked for as long as the process lives, however it ends.
+// Opening one sweeps away those whose process is gone, except for checkpoints that an orphan kept:
+// they stay for a week.
 class WorkFolder {
  public:
   static absl::StatusOr<WorkFolder> Open(const std::string& parent);

@@ -1,0 +1,162 @@
+// The program itself: signals, kill -9, and what it says with its exit code.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+
+#include "tests/worker/agent/fake_gateway.h"
+#include "tests/worker/agent/test_data.h"
+
+namespace trainyard::agent {
+namespace {
+
+using Record = FakeGateway::Record;
+using v1::AttemptEnded;
+
+// A trainyard-worker process; killed with the test.
+class Program {
+ public:
+  explicit Program(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), TRAINYARD_WORKER);
+    std::vector<char*> raw;
+    for (std::string& argument : arguments) raw.push_back(argument.data());
+    raw.push_back(nullptr);
+    setenv("TRAINYARD_LAUNCH", "7", 1);  // here: a child of a process with threads just execs
+    const pid_t pid = fork();
+    if (pid == 0) {
+      execv(raw[0], raw.data());
+      _exit(127);
+    }
+    // A handle means this very process for ever; a number may mean another one once it is reaped.
+    handle_ = pid > 0 ? static_cast<int>(syscall(SYS_pidfd_open, pid, 0)) : -1;
+    EXPECT_GE(handle_, 0) << "no process was started";
+  }
+  ~Program() {
+    Signal(SIGKILL);
+    if (!waited_) Wait();
+    close(handle_);
+  }
+  // From any thread; nothing happens to a process that is gone.
+  void Signal(int signal) { syscall(SYS_pidfd_send_signal, handle_, signal, nullptr, 0); }
+  // The exit code, or minus the signal that ended it. Once.
+  int Wait() {
+    waited_ = true;
+    siginfo_t info{};
+    if (waitid(P_PIDFD, static_cast<id_t>(handle_), &info, WEXITED) != 0) return -1'000;
+    return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+  }
+
+ private:
+  int handle_ = -1;
+  bool waited_ = false;
+};
+
+class ProgramTest : public testing::Test {
+ protected:
+  std::vector<std::string> Arguments() {
+    return {"--coordinator", gateway_.address(), "--cache-dir", folder_ / "cache",
+            "--work-dir",    folder_ / "work",   "--threads",   "1"};
+  }
+  Record WaitForEnd(int64_t attempt) {
+    return gateway_.WaitFor("the attempt's end", [attempt](const Record& r) {
+      return r.ended() != nullptr && r.ended()->attempt().attempt() == attempt;
+    });
+  }
+
+  TestFolder folder_;
+  FakeGateway gateway_;
+  const std::string snapshot_ = gateway_.Store(SmallSnapshot());
+};
+
+TEST_F(ProgramTest, SigtermMeansACheckpointAGoodbyeAnd143) {
+  Program worker(Arguments());
+  gateway_.SendStart(SmallStart(SmallJob(100'000), snapshot_, 1));
+  gateway_.WaitFor("an epoch", [](const Record& r) { return !r.epochs().empty(); });
+  worker.Signal(SIGTERM);
+  EXPECT_EQ(worker.Wait(), 143);
+  const Record record = gateway_.record();
+  EXPECT_EQ(record.registered[0].launch(), 7);
+  EXPECT_EQ(record.registered[0].pool(), "process");
+  EXPECT_EQ(record.registered[0].device(), "cpu, 1 thread");
+  ASSERT_NE(record.ended(), nullptr);
+  EXPECT_EQ(record.ended()->outcome(), AttemptEnded::STOPPED);
+  EXPECT_EQ(record.checkpoints().back().step(), record.ended()->step());
+  EXPECT_TRUE(record.checkpoints().back().final());
+  EXPECT_THAT(record.goodbyes, testing::ElementsAre("SIGTERM"));
+}
+
+TEST_F(ProgramTest, AnIdleWorkerLeavesOnSigintWith130) {
+  Program worker(Arguments());
+  gateway_.WaitFor("a session", [](const Record& r) { return r.sessions_open == 1; });
+  worker.Signal(SIGINT);
+  EXPECT_EQ(worker.Wait(), 130);
+  EXPECT_THAT(gateway_.record().goodbyes, testing::ElementsAre("SIGINT"));
+}
+
+TEST_F(ProgramTest, KilledWhileItUploadsAnotherWorkerEndsWithTheSameBytes) {
+  const v1::JobSpec spec = SmallJob(30);
+  std::string expected;
+  {
+    Program worker(Arguments());
+    gateway_.SendStart(SmallStart(spec, snapshot_, 1));
+    expected = WaitForEnd(1).checkpoints().back().sha256();
+  }
+  std::string from;
+  for (int round = 1; round <= 3; ++round) {
+    const int64_t attempt = 1 + round;
+    const size_t known = gateway_.record().checkpoints().size();
+    Program worker(Arguments());
+    std::atomic<int> uploads{0};
+    gateway_.Set([&](auto& b) {
+      b.on_upload = [&](const std::string&) -> std::optional<grpc::Status> {
+        // The attempt cannot end before its last checkpoint is up: it is always killed on the way.
+        if (++uploads > round) worker.Signal(SIGKILL);
+        return std::nullopt;
+      };
+    });
+    v1::Start start = SmallStart(spec, snapshot_, attempt);
+    start.set_checkpoint_sha256(from);
+    gateway_.SendStart(start);
+    EXPECT_EQ(worker.Wait(), -SIGKILL);
+    gateway_.WaitFor("the session's end", [](const Record& r) { return r.sessions_open == 0; });
+    gateway_.Set([](auto& b) { b.on_upload = nullptr; });
+    const std::vector<v1::CheckpointReport> checkpoints = gateway_.record().checkpoints();
+    if (checkpoints.size() > known) from = checkpoints.back().sha256();
+  }
+  Program worker(Arguments());
+  v1::Start start = SmallStart(spec, snapshot_, 9);
+  start.set_checkpoint_sha256(from);
+  gateway_.SendStart(start);
+  const Record record = WaitForEnd(9);
+  EXPECT_EQ(record.ended()->outcome(), AttemptEnded::COMPLETED) << record.ended()->message();
+  const std::string found =
+      record.checkpoints().empty() ? "" : record.checkpoints().back().sha256();
+  EXPECT_EQ(found, expected);
+}
+
+TEST_F(ProgramTest, WithoutACoordinatorItLeavesAfterItsLimitWith6) {
+  gateway_.GoDown();
+  std::vector<std::string> arguments = Arguments();
+  arguments.insert(arguments.end(), {"--orphan-limit", "1"});
+  Program worker(arguments);
+  EXPECT_EQ(worker.Wait(), 6);
+}
+
+TEST_F(ProgramTest, WrongFlagsEndWith2) {
+  for (const std::string flag : {"--no-such-flag", "--threads=-1", "--backend=abacus"}) {
+    Program worker({flag});
+    EXPECT_EQ(worker.Wait(), 2) << flag;
+  }
+}
+
+TEST_F(ProgramTest, AWorkFolderThatCannotBeMadeEndsWith1) {
+  Program worker({"--work-dir", "/dev/null/work", "--cache-dir", folder_ / "cache"});
+  EXPECT_EQ(worker.Wait(), 1);
+}
+
+}  // namespace
+}  // namespace trainyard::agent

@@ -110,7 +110,9 @@ absl::Status BlobCache::Download(const std::string& sha256, const std::string& p
     if (offset < 0) return FileError(errno, absl::StrCat("seeking in ", part));
     const absl::Status status =
         fetch(offset, [&](std::string_view bytes) { return Append(file.handle(), bytes, part); });
-    if (absl::IsOutOfRange(status) && offset > 0) continue;
+    // Longer than the blob, or the other side only sends it whole.
+    const bool misplaced = absl::IsOutOfRange(status) || absl::IsInvalidArgument(status);
+    if (misplaced && offset > 0) continue;
     if (absl::IsDataLoss(status) && round == 0) continue;
     if (!status.ok()) return status;
 

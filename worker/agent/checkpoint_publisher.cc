@@ -167,9 +167,8 @@ bool CheckpointPublisher::Publish(Item& item) {
   const absl::Status status =
       blobs_.Upload(item.bytes, item.sha256, attempt_, control_, Wish::kGiveUp);
   if (!status.ok()) {
-    Fail(absl::StrCat("checkpoint of step ", item.checkpoint.step, " cannot be uploaded: ",
-                      absl::IsResourceExhausted(status) ? "the coordinator's disk is full: " : "",
-                      status.message()));
+    Fail(absl::StrCat("checkpoint of step ", item.checkpoint.step, " cannot be uploaded, the ",
+                      "coordinator says: ", status.message()));
     return false;
   }
   v1::WorkerMessage message;

@@ -93,7 +93,7 @@ TEST_F(BlobCacheTest, APartThatIsTornIsFetchedFromTheStart) {
 TEST_F(BlobCacheTest, APartThatIsLongerThanTheBlobIsFetchedFromTheStart) {
   Leave(PathOf(".part"), blob_ + "more");
   const auto fetch = [&](int64_t offset, const BlobCache::Sink& sink) {
-    if (offset > static_cast<int64_t>(blob_.size())) return absl::OutOfRangeError("too far");
+    if (offset > static_cast<int64_t>(blob_.size())) return absl::InvalidArgumentError("offset");
     return Serve()(offset, sink);
   };
   ASSERT_TRUE(cache_.Get(hash_, fetch, control_).ok());

@@ -142,7 +142,7 @@ TEST_F(CheckpointPublisherTest, GivingUpEndsTheWaitAndSaysWhy) {
   while (publisher.trouble().empty()) std::this_thread::yield();
   control_.GiveUp();
   EXPECT_EQ(publisher.Drain(), CheckpointPublisher::Drained::kKept);
-  EXPECT_THAT(publisher.trouble(), testing::HasSubstr("disk is full"));
+  EXPECT_THAT(publisher.trouble(), testing::HasSubstr("No space left on device"));
 }
 
 }  // namespace

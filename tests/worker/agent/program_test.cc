@@ -98,29 +98,33 @@ TEST_F(ProgramTest, AnIdleWorkerLeavesOnSigintWith130) {
 }
 
 TEST_F(ProgramTest, KilledWhileItUploadsAnotherWorkerEndsWithTheSameBytes) {
-  const v1::JobSpec spec = SmallJob(30);
+  const v1::JobSpec spec = SmallJob(200);
   std::string expected;
   {
     Program worker(Arguments());
     gateway_.SendStart(SmallStart(spec, snapshot_, 1));
     expected = WaitForEnd(1).checkpoints().back().sha256();
   }
+  gateway_.WaitFor("its end", [](const Record& r) { return r.sessions_open == 0; });
   std::string from;
-  for (int round = 1; round <= 3; ++round) {
-    const int64_t attempt = 1 + round;
+  for (int64_t attempt = 2; attempt <= 5; ++attempt) {
     const size_t known = gateway_.record().checkpoints().size();
     Program worker(Arguments());
     std::atomic<int> uploads{0};
     gateway_.Set([&](auto& b) {
       b.on_upload = [&](const std::string&) -> std::optional<grpc::Status> {
-        // The attempt cannot end before its last checkpoint is up: it is always killed on the way.
-        if (++uploads > round) worker.Signal(SIGKILL);
+        if (++uploads > 1) worker.Signal(SIGKILL);
         return std::nullopt;
       };
     });
     v1::Start start = SmallStart(spec, snapshot_, attempt);
     start.set_checkpoint_sha256(from);
     gateway_.SendStart(start);
+    // A worker so fast that it needs no second upload dies at its end.
+    gateway_.WaitFor("death or end", [&](const Record& r) {
+      return r.sessions_open == 0 || (r.ended() && r.ended()->attempt().attempt() == attempt);
+    });
+    worker.Signal(SIGKILL);
     EXPECT_EQ(worker.Wait(), -SIGKILL);
     gateway_.WaitFor("the session's end", [](const Record& r) { return r.sessions_open == 0; });
     gateway_.Set([](auto& b) { b.on_upload = nullptr; });

@@ -325,7 +325,6 @@ struct Settings {
   int64_t retry_pause_ms = 1'000;      // doubles with each failure in a row
   int64_t retry_pause_max_ms = 60'000;
   std::map<std::string, int> pools;  // those that launch by themselves -> how many workers at most
-  uint64_t seed = 1;
   bool operator==(const Settings&) const = default;
 };
 

@@ -146,13 +146,14 @@ void World::Exited(int index, ExitKind kind, int number) {
   });
 }
 
-Worker* World::AnyWorker() {
-  std::vector<Worker*> training;
-  for (Process& process : processes_) {
-    if (process.worker->alive() && process.worker->id()) training.push_back(process.worker.get());
+int World::AnyProcess() {
+  std::vector<int> registered;
+  for (size_t i = 0; i < processes_.size(); ++i) {
+    const Worker& worker = *processes_[i].worker;
+    if (worker.alive() && worker.id()) registered.push_back(static_cast<int>(i));
   }
-  if (training.empty()) return nullptr;
-  return training[random_.Next() % training.size()];
+  if (registered.empty()) return -1;
+  return registered[random_.Next() % registered.size()];
 }
 
 void World::Cut(int index) {
@@ -171,14 +172,28 @@ void World::Cut(int index) {
 void World::Fault() {
   if (!Faulty()) return;
   clock_.After(random_.Between(300, 4'000), [this] { Fault(); });
-  Worker* worker = AnyWorker();
   // The last three lead elsewhere: another batch size, another checkpoint to inherit from.
-  const int64_t kind = random_.Between(0, same_path_ ? 13 : 15);
-  if (worker == nullptr && kind < 10) return;
-  const auto index = static_cast<int>(
-      std::find_if(processes_.begin(), processes_.end(),
-                   [&](const Process& process) { return process.worker.get() == worker; }) -
-      processes_.begin());
+  const int64_t kind = random_.Between(0, same_path_ ? 13 : 16);
+  const int process = AnyProcess();
+  if (kind < 10) {
+    if (process >= 0) WorkerFault(kind, process);
+  } else if (kind == 10) {
+    Crash("fault: coordinator killed");
+  } else if (kind < 14) {
+    Count("people meddle");
+    Meddle();
+  } else if (kind < 16) {
+    TearBlob();
+  } else if (process >= 0) {
+    Count("fault: worker out of memory");
+    paths_changed_ = true;
+    processes_[static_cast<size_t>(process)].worker->Die(ExitKind::kOutOfMemory, 0);
+  }
+}
+
+void World::WorkerFault(int64_t kind, int index) {
+  Process& process = processes_[static_cast<size_t>(index)];
+  Worker* worker = process.worker.get();
   switch (kind) {
     case 0:
     case 1:
@@ -196,8 +211,7 @@ void World::Fault() {
       return Cut(index);
     case 6:
       Count("fault: partition");
-      processes_[static_cast<size_t>(index)].cut_off_until_ms =
-          clock_.now_ms() + random_.Between(500, 9'000);
+      process.cut_off_until_ms = clock_.now_ms() + random_.Between(500, 9'000);
       return Cut(index);
     case 7:
       Count("fault: worker preempted");
@@ -210,34 +224,21 @@ void World::Fault() {
       if (outcome == Outcome::kOutOfMemory) paths_changed_ = true;
       return worker->FailSoon(outcome);
     }
-    case 9:
+    default:
       Count("fault: worker leaves");
       Post({.what = WorkerLeft{worker->id(), "preempted"}});
       return worker->Die(ExitKind::kCode, 0);
-    case 10:
-      return Crash("fault: coordinator killed");
-    case 11:
-    case 12:
-    case 13:
-      Count("people meddle");
-      return Meddle();
-    case 14:
-      if (blobs_.empty()) return;
-      Count("fault: blob torn");
-      paths_changed_ = true;
-      {
-        auto blob = blobs_.begin();
-        std::advance(blob, random_.Next() % blobs_.size());
-        blob->second.torn = true;
-        if (random_.Chance(50)) Post({.what = CheckpointBroken{blob->first, "wrong hash"}});
-      }
-      return;
-    default:
-      Count("fault: worker out of memory");
-      paths_changed_ = true;
-      if (worker != nullptr) worker->Die(ExitKind::kOutOfMemory, 0);
-      return;
   }
+}
+
+void World::TearBlob() {
+  if (blobs_.empty()) return;
+  Count("fault: blob torn");
+  paths_changed_ = true;
+  auto blob = blobs_.begin();
+  std::advance(blob, random_.Next() % blobs_.size());
+  blob->second.torn = true;
+  if (random_.Chance(50)) Post({.what = CheckpointBroken{blob->first, "wrong hash"}});
 }
 
 Report Simulate(const Options& options) { return World(options).Run(); }

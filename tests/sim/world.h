@@ -93,12 +93,14 @@ class World : public Surroundings {
 
   // ---- faults.cc. ----
   void Fault();
+  void WorkerFault(int64_t kind, int process);
+  void TearBlob();
   void Cut(int process);
   bool Faulty() const { return options_.faults && clock_.now_ms() < kFaultMs; }
   bool Hits(int percent_of_10000) {
     return Faulty() && random_.Between(1, 10'000) <= percent_of_10000;
   }
-  Worker* AnyWorker();
+  int AnyProcess();  // that has registered; -1: there is none
   int Spawn(core::LaunchId launch);
   Process* Find(core::LaunchId launch);
   Process* Find(core::WorkerId worker);

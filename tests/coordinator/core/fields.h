@@ -43,12 +43,12 @@ void RequestFields(R& job, V visit) {
   visit("again", job.again);
 }
 
-// Called for const and other records alike; `Is` picks the kind.
+// True for const and other records alike: each record has fields in one of the functions below.
 template <typename T, typename Kind>
 concept Is = std::is_same_v<std::remove_const_t<T>, Kind>;
 
 template <typename T, typename V>
-void Fields(T& e, V visit) {
+void RequestEventFields(T& e, V visit) {
   if constexpr (Is<T, ProjectAdded>) {
     visit("request", e.request), visit("name", e.name), visit("url", e.url);
     visit("branch", e.branch);
@@ -70,7 +70,12 @@ void Fields(T& e, V visit) {
     visit("push", e.push), RequestFields(e.job, visit);
   } else if constexpr (Is<T, SourceRefused>) {
     visit("push", e.push), visit("message", e.message);
-  } else if constexpr (Is<T, WorkerLaunched>) {
+  }
+}
+
+template <typename T, typename V>
+void WorkerEventFields(T& e, V visit) {
+  if constexpr (Is<T, WorkerLaunched>) {
     visit("launch", e.launch), visit("handle", e.handle);
   } else if constexpr (Is<T, WorkerLaunchFailed>) {
     visit("launch", e.launch), visit("message", e.message);
@@ -107,7 +112,12 @@ void Fields(T& e, V visit) {
     visit("checkpoint", e.checkpoint);
   } else if constexpr (Is<T, NoticeSent>) {
     visit("notice", e.notice);
-  } else if constexpr (Is<T, Answer>) {
+  }
+}
+
+template <typename T, typename V>
+void EffectFields(T& e, V visit) {
+  if constexpr (Is<T, Answer>) {
     visit("request", e.request), visit("code", e.code), visit("id", e.id);
     visit("existed", e.existed), visit("message", e.message);
   } else if constexpr (Is<T, PrepareSource>) {
@@ -135,11 +145,15 @@ void Fields(T& e, V visit) {
     visit("checkpoint", e.checkpoint), visit("sha", e.sha256);
   } else if constexpr (Is<T, Notify>) {
     visit("notice", e.notice), visit("job", e.job), visit("text", e.text);
-  } else {
-    // TimePassed, CoordinatorRecovered, ShutdownRequested, Quit: nothing to say.
-    static_assert(Is<T, TimePassed> || Is<T, CoordinatorRecovered> || Is<T, ShutdownRequested> ||
-                  Is<T, Quit>);
   }
+}
+
+// Those without a field: TimePassed, CoordinatorRecovered, ShutdownRequested, Quit.
+template <typename T, typename V>
+void Fields(T& e, V visit) {
+  RequestEventFields(e, visit);
+  WorkerEventFields(e, visit);
+  EffectFields(e, visit);
 }
 
 }  // namespace trainyard::core

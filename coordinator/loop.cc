@@ -92,7 +92,7 @@ void Loop::Close(const absl::Status& why) {
     queue_.clear();
     renewals_.clear();
   }
-  for (const auto& [request, done] : asks) done(why);
+  for (const auto& [request, done] : asks) done(absl::Status(why.code(), why.message()));
   {
     std::lock_guard lock(recent_mutex_);
     if (closed_) return;
@@ -163,7 +163,9 @@ absl::StatusOr<core::Answer> Loop::AskAndWait(core::RequestId request, What what
   });
   {
     std::unique_lock lock(mutex);
-    if (answered.wait_for(lock, limit, [&] { return answer.has_value(); })) return *answer;
+    if (answered.wait_for(lock, limit, [&] { return answer.has_value(); })) {
+      return *std::move(answer);
+    }
   }
   {
     std::lock_guard lock(queue_mutex_);
@@ -176,7 +178,7 @@ absl::StatusOr<core::Answer> Loop::AskAndWait(core::RequestId request, What what
   // The answer is on its way just now, and refers to what stands here.
   std::unique_lock lock(mutex);
   answered.wait(lock, [&] { return answer.has_value(); });
-  return *answer;
+  return *std::move(answer);
 }
 
 // ---- The loop's thread ----
@@ -330,7 +332,7 @@ void Loop::PerformAll(Batch& batch) {
   }
 }
 
-void Loop::Deliver(core::RequestId request, const absl::StatusOr<core::Answer>& answer) {
+void Loop::Deliver(core::RequestId request, absl::StatusOr<core::Answer> answer) {
   AnswerCallback done;
   {
     std::lock_guard lock(queue_mutex_);
@@ -339,7 +341,7 @@ void Loop::Deliver(core::RequestId request, const absl::StatusOr<core::Answer>& 
     done = std::move(found->second);
     asks_.erase(found);
   }
-  done(answer);
+  done(std::move(answer));
 }
 
 }  // namespace trainyard::coordinator

@@ -167,7 +167,8 @@ class Loop {
   absl::Status Commit(const Batch& batch);
   void Publish(std::vector<v1::Event> events);
   void PerformAll(Batch& batch);
-  void Deliver(core::RequestId request, const absl::StatusOr<core::Answer>& answer);
+  // An answer is handed over, never shared between threads.
+  void Deliver(core::RequestId request, absl::StatusOr<core::Answer> answer);
   // Nothing is taken, answered or published any more.
   void Close(const absl::Status& why);
   void SetTrouble(const std::string& trouble);

@@ -131,6 +131,8 @@ class RunningService final : public Service {
     ProcessPoolOptions pool;
     pool.worker_binary = options_.worker_binary;
     pool.arguments = {"--threads", std::to_string(threads_per_worker_)};
+    // What the coordinator itself may fetch from, its own workers may too.
+    if (IsLoopback(options_.listen)) pool.arguments.push_back("--private-urls");
     pool.folder = fs::path(options_.state_dir) / "workers";
     auto launcher = ProcessLauncher::Open(std::move(pool), [this](const WorkerExit& exit) {
       spdlog::info("worker {} ended: {}", exit.launch, exit.cause);

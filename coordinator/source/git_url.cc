@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "coordinator/source/git.h"
+#include "coordinator/source/private_address.h"
 #include "coordinator/source/yaml_tree.h"
 
 namespace trainyard::coordinator {
@@ -108,6 +109,8 @@ absl::StatusOr<GitUrl> Remote(GitUrl::Kind kind, const std::string& url, std::st
 }
 
 }  // namespace
+
+bool IsPrivateAddress(const sockaddr* address) { return IsPrivate(address); }
 
 absl::StatusOr<GitUrl> ParseGitUrl(const std::string& url, const GitOptions& options) {
   if (url.empty() || url.size() > 2'048) return Refuse(url, kExpected);

@@ -11,10 +11,12 @@ namespace trainyard::coordinator {
 
 namespace fs = std::filesystem;
 
-DataLocator::DataLocator(fs::path snapshot, fs::path scratch, std::vector<std::string> data_roots)
+DataLocator::DataLocator(fs::path snapshot, fs::path scratch, std::vector<std::string> data_roots,
+                         Fetch fetch)
     : snapshot_(std::move(snapshot)),
       scratch_(std::move(scratch)),
-      data_roots_(std::move(data_roots)) {}
+      data_roots_(std::move(data_roots)),
+      fetch_(std::move(fetch)) {}
 
 bool IsInside(const fs::path& path, const fs::path& folder) {
   const auto [in_folder, in_path] =
@@ -24,12 +26,13 @@ bool IsInside(const fs::path& path, const fs::path& folder) {
 }
 
 absl::StatusOr<std::string> DataLocator::Locate(const v1::DataFile& file) {
-  if (!file.path().empty()) return InSnapshot(file.path());
-  if (!file.host_path().empty()) return OnHost(file.host_path());
-  return absl::InvalidArgumentError(
-      absl::StrCat(file.url(),
-                   ": data from URLs is not fetched by this version, expected a path in "
-                   "the repository or under a data root"));
+  auto found = !file.path().empty()        ? InSnapshot(file.path())
+               : !file.host_path().empty() ? OnHost(file.host_path())
+                                           : fetch_(file);
+  if (!found.ok() && !absl::IsInvalidArgument(found.status()) && passing_error_.ok()) {
+    passing_error_ = found.status();
+  }
+  return found;
 }
 
 absl::StatusOr<std::string> DataLocator::InSnapshot(const std::string& path) {

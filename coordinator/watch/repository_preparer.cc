@@ -14,6 +14,7 @@
 #include "coordinator/source/git.h"
 #include "coordinator/source/job_spec.h"
 #include "coordinator/source/spec_reader.h"
+#include "coordinator/watch/data_fetch.h"
 #include "coordinator/watch/data_locator.h"
 
 namespace trainyard::coordinator {
@@ -23,7 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr char kSpecFile[] = "trainyard.yaml";
 
-// "/home/you/shoes/" -> "shoes", "https://host/team/shoes.git" -> "shoes".
+// "/srv/shoes/" -> "shoes", "https://host/team/shoes.git" -> "shoes".
 std::string NameOf(const std::string& source) {
   std::string name = source;
   while (name.ends_with('/')) name.pop_back();
@@ -149,13 +150,26 @@ class RepositoryPreparer final : public SourcePreparer {
     auto scratch = MakeScratch();
     if (!scratch.ok()) return scratch.status();
     const absl::Cleanup remove = [&] { RemoveScratch(*scratch); };
-    DataLocator locator(archive, *scratch, options_.data_roots);
+    DataLocator locator(archive, *scratch, options_.data_roots,
+                        [this](const v1::DataFile& file) { return FetchFile(file); });
     std::vector<network::Problem> problems;
     const v1::Data data = OpenData(
         parsed->spec.data, [&](const v1::DataFile& file) { return locator.Locate(file); },
         &problems);
+    if (!locator.passing_error().ok()) return locator.passing_error();
     if (!problems.empty()) return parsed->origin.Error(problems);
     return CompleteSpec(data, parsed);
+  }
+
+  absl::StatusOr<std::string> FetchFile(const v1::DataFile& file) {
+    DataFetchOptions fetching;
+    fetching.private_addresses = options_.only_this_machine;
+    const auto cancelled = [this] { return cancelled_.load(); };
+    const absl::Status status = FetchData(file.url(), file.sha256(), fetching, cancelled, blobs_);
+    if (!status.ok()) return status;
+    const auto path = blobs_->Path(file.sha256());
+    if (!path.ok()) return path.status();
+    return path->string();
   }
 
   const RepositoryOptions options_;

@@ -161,9 +161,9 @@ class GatewayTest : public ::testing::Test {
   }
 
   // A job of a network with one layer; nobody computes it here.
-  int64_t Submit() {
+  int64_t Submit(const std::string& name = "test") {
     core::JobRequest job;
-    job.name = "test";
+    job.name = name;
     job.spec_hash = "hash";
     job.configuration.network.input = {1, 4, 4};
     job.configuration.network.classes = 2;
@@ -172,6 +172,7 @@ class GatewayTest : public ::testing::Test {
     job.configuration.training.epochs = 3;
     job.target = {core::TargetMetric::kValAccuracy, 0.99};
     job.tuning.enabled = false;
+    job.again = true;
     job.snapshot_sha256 = std::string(64, '0');
     v1::JobSpec spec;
     spec.set_name("test");

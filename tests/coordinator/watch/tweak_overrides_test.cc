@@ -1,0 +1,81 @@
+// Shows that a person's tweak is held to what a spec is held to, and changes nothing else.
+#include "coordinator/watch/tweak_overrides.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "proto/spec_convert.h"
+
+namespace trainyard::coordinator {
+namespace {
+
+using ::testing::HasSubstr;
+
+class TweakOverridesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    base_.network.input = {1, 12, 12};
+    base_.network.classes = 4;
+    base_.network.layers.push_back({network::Conv{8, {3, 3}, {1, 1}, {.same = true}, 1, true}});
+    base_.network.layers.push_back({network::Relu{}});
+    base_.network.layers.push_back({network::Flatten{}});
+    base_.network.layers.push_back({network::Dense{4, true}});
+    base_.training.epochs = 3;
+    spec_.set_name("test");
+    v1::Data& data = *spec_.mutable_data();
+    data.set_format(v1::DATA_FORMAT_IDX);
+    data.set_classes(4);
+    data.mutable_image()->set_channels(1);
+    data.mutable_image()->set_height(12);
+    data.mutable_image()->set_width(12);
+    data.mutable_train()->add_images()->set_path("images.gz");
+    data.mutable_train()->add_labels()->set_path("labels.gz");
+    data.mutable_train()->set_count(1000);
+    spec_.mutable_validation()->set_fraction(0.2);
+    spec_.mutable_validation()->set_seed(1);
+    spec_.mutable_target()->set_metric(v1::Target::VAL_ACCURACY);
+    spec_.mutable_target()->set_bound(0.9);
+    spec_.mutable_tune()->set_enabled(true);
+    spec_.mutable_tune()->set_max_trials(5);
+    *spec_.mutable_configuration() = ToProto(base_);
+  }
+
+  v1::JobSpec spec_;
+  network::Configuration base_;
+};
+
+TEST_F(TweakOverridesTest, WhatIsNamedChangesAndNothingElse) {
+  const auto tweaked = ApplyToConfiguration(
+      spec_, base_, {"train.lr=0.005", "network.layers[0].conv.filters=16", "train.epochs=9"});
+  ASSERT_TRUE(tweaked.ok()) << tweaked.status();
+  network::Configuration expected = base_;
+  expected.training.optimizer.learning_rate = 0.005;
+  expected.training.epochs = 9;
+  std::get<network::Conv>(expected.network.layers[0].op).filters = 16;
+  EXPECT_EQ(*tweaked, expected);
+}
+
+TEST_F(TweakOverridesTest, TheBaseIsTheProposalNotTheSpec) {
+  base_.training.batch_size = 64;
+  const auto tweaked = ApplyToConfiguration(spec_, base_, {"train.epochs=9"});
+  ASSERT_TRUE(tweaked.ok()) << tweaked.status();
+  EXPECT_EQ(tweaked->training.batch_size, 64);
+}
+
+TEST_F(TweakOverridesTest, OnlyNetworkAndTrainingMayChange) {
+  for (const char* text : {"data.format=cifar", "target=0.5", "name=other", "budget.trials=1"}) {
+    const auto tweaked = ApplyToConfiguration(spec_, base_, {text});
+    EXPECT_TRUE(absl::IsInvalidArgument(tweaked.status())) << text;
+    EXPECT_THAT(std::string(tweaked.status().message()), HasSubstr("network or train"));
+  }
+}
+
+TEST_F(TweakOverridesTest, ValuesAreHeldToWhatASpecIsHeldTo) {
+  for (const char* text : {"train.lr=fast", "train.lr=-1", "train.epochz=3", "train.batch_size=0",
+                           "network.layers[0].conv.filters=0", "network.layers[3].dense=3"}) {
+    const auto tweaked = ApplyToConfiguration(spec_, base_, {text});
+    EXPECT_TRUE(absl::IsInvalidArgument(tweaked.status())) << text << ": " << tweaked.status();
+  }
+}
+
+}  // namespace
+}  // namespace trainyard::coordinator

@@ -9,8 +9,8 @@ namespace trainyard {
 inline constexpr int kKeepaliveMs = 2'000;
 inline constexpr int kKeepaliveTimeoutMs = 3'000;
 
-// What the server must permit (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS), with room for
-// pings that arrive bunched, and with GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS set.
+// What the server must permit (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS), with room
+// for pings that arrive bunched, and with GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS set.
 inline constexpr int kServerPingIntervalMinMs = 500;
 
 // Largest piece of a blob in one message; gRPC refuses messages over 4 MiB.

@@ -102,7 +102,9 @@ TuningTask TaskOf(const State& state, const Job& job) {
   return task;
 }
 
+// What a trial built on this one starts from; none: from fresh weights.
 CheckpointId WeightsOf(const State& state, TrialId trial) {
+  if (!state.settings.inherit_weights) return {};
   const Checkpoint* weights = WeightsOf(state, state.trials.at(trial));
   return weights != nullptr ? weights->id : CheckpointId{};
 }

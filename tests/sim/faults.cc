@@ -20,7 +20,8 @@ World::World(const Options& options)
                .idle_ms = 4'000,
                .retries = 6,
                .retry_pause_ms = 300,
-               .retry_pause_max_ms = 3'000};
+               .retry_pause_max_ms = 3'000,
+               .inherit_weights = true};
   same_path_ = random_.Chance(50);
   unordered_ = options.faults && !same_path_ && random_.Chance(40);
   paths_changed_ = unordered_;

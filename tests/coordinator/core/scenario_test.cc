@@ -49,6 +49,7 @@ class Player {
       if (name == "pool") settings_.pools["process"] = static_cast<int>(value);
       if (name == "retries") settings_.retries = static_cast<int>(value);
       if (name == "idle_ms") settings_.idle_ms = value;
+      if (name == "inherit_weights") settings_.inherit_weights = value != 0;
     }
     state_.settings = settings_;
   }

@@ -72,23 +72,25 @@ for _ in $(seq 300); do
 done
 [ -n "$job" ] || die "the push made no job: $(trainyard project list)"
 
-# Between the first epoch and the second, well away from both ends: the steps say when.
+# After the first epoch, in the middle of a later one: the steps say when.
 kill_worker_in_mid_epoch() {
   local step pid
-  for _ in $(seq 1200); do
-    step=$(trainyard job show "$job" --output json | jq -r '.trials[0] |
-      (.epochs[0].step // "0" | tonumber) as $epoch | (.attempts[-1].step // "0" | tonumber) as $now |
-      if $epoch > 0 and $now > $epoch * 1.3 and $now < $epoch * 1.9 then $now else empty end')
+  for _ in $(seq 3000); do
+    step=$(trainyard job show "$job" --output json | jq -r '
+      (.trials[0].epochs[0].step // "0" | tonumber) as $epoch | .trials[-1] |
+      (.epochs[-1].step // "0" | tonumber) as $done | (.attempts[-1].step // "0" | tonumber) as $now |
+      if $epoch > 0 and $now > $done + $epoch * 0.15 and $now < $done + $epoch * 0.9
+      then "step \($now) of trial \(.number)" else empty end')
     if [ -n "$step" ]; then
       pid=$(trainyard worker list --output json | jq -r '[.workers[] | select(.state == "BUSY")][0].pid // empty')
       if [ -n "$pid" ] && kill -KILL "$pid"; then
-        printf '\n*** this script has killed worker process %s with SIGKILL, at step %s of trial 1\n\n' "$pid" "$step"
+        printf '\n*** this script has killed worker process %s with SIGKILL, at %s\n\n' "$pid" "$step"
         return
       fi
     fi
-    sleep 0.1
+    sleep 0.05
   done
-  die "trial 1 never was in the middle of its second epoch"
+  die "no trial was ever seen in the middle of an epoch"
 }
 kill_worker_in_mid_epoch
 

@@ -74,8 +74,10 @@ CONTINUES = re.compile(r"^( {0,2}) {4}.*\) ?(const|override|noexcept|->.*| )*\{$
 def check_functions(name, lines):
     start = None
     for number, line in enumerate(lines, 1):
-        if start is None and "(" in line + lines[max(0, number - 2)]:
-            match = OPENS.match(line) or CONTINUES.match(line)
+        before = lines[max(0, number - 2)]
+        if start is None and "(" in line + before:
+            unfinished = before.strip() and not before.endswith((";", "{", "}", ":"))
+            match = OPENS.match(line) or (unfinished and CONTINUES.match(line))
             if match:
                 start, closing = number, match[1] + "}"
                 continue

@@ -155,8 +155,8 @@ v1::Training ToProto(const network::Training& training) {
   a->set_cutout(training.augmentation.cutout);
   a->set_normalise(training.augmentation.normalise);
   message.set_label_smoothing(training.label_smoothing);
-  message.set_initialisation(static_cast<v1::Training::Initialisation>(
-      static_cast<int>(training.initialisation) + 1));
+  message.set_initialisation(
+      static_cast<v1::Training::Initialisation>(static_cast<int>(training.initialisation) + 1));
   message.set_seed(training.seed);
   return message;
 }
@@ -177,7 +177,8 @@ network::Network FromProto(const v1::Network& message) {
 }
 
 network::Training FromProto(const v1::Training& message) {
-  // Enumerators of messages are those of the structs plus one: 0 is "unspecified", read as the first.
+  // Enumerators of messages are those of the structs plus one: 0 is "unspecified", read as the
+  // first.
   const auto kind = [](int value) { return value > 0 ? value - 1 : 0; };
   network::Training training;
   training.epochs = message.epochs();

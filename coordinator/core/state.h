@@ -324,7 +324,7 @@ struct Settings {
   int retries = 4;                     // per trial, and per job for its finishing attempts
   int64_t retry_pause_ms = 1'000;      // doubles with each failure in a row
   int64_t retry_pause_max_ms = 60'000;
-  bool inherit_weights = false;  // whether workers can grow a trial's weights from another's
+  bool inherit_weights = false;      // whether workers can grow a trial's weights from another's
   std::map<std::string, int> pools;  // those that launch by themselves -> how many workers at most
   bool operator==(const Settings&) const = default;
 };

@@ -32,6 +32,8 @@ class CheckTreeTest(unittest.TestCase):
             "network/a.h": HEADER,
             "coordinator/core/b.cc": '#include "network/a.h"\nint F() {\n  return 1;\n}\n',
             "cli/c.cc": '#include "trainyard/v1/client.pb.h"\n',
+            # A long struct of short functions is no long function.
+            "cli/d.cc": "class C {\n  struct S {\n" + "    void F() {\n    }\n" * 40 + "  };\n};\n",
         }
         self.assertEqual(check(files), (0, "the tree keeps its rules\n"))
 

@@ -76,7 +76,7 @@ def check_functions(name, lines):
     for number, line in enumerate(lines, 1):
         before = lines[max(0, number - 2)]
         if start is None and "(" in line + before:
-            unfinished = before.strip() and not before.endswith((";", "{", "}", ":"))
+            unfinished = before.strip() and not re.search(r"[;{}:]$|^\s*(//|template)", before)
             match = OPENS.match(line) or (unfinished and CONTINUES.match(line))
             if match:
                 start, closing = number, match[1] + "}"

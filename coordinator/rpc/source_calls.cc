@@ -52,7 +52,7 @@ absl::Status CheckCommit(const std::string& commit) {
 
 }  // namespace
 
-grpc::Status ClientService::UploadSource(grpc::ServerContext*,
+grpc::Status ClientService::UploadSource(grpc::ServerContext* context,
                                          grpc::ServerReader<v1::UploadSourceRequest>* reader,
                                          v1::UploadSourceResponse* response) {
   auto writer = parts_.blobs->Create();
@@ -73,6 +73,8 @@ grpc::Status ClientService::UploadSource(grpc::ServerContext*,
     }
     if (auto status = (*writer)->Append(request.data()); !status.ok()) return ToGrpc(status);
   }
+  // A caller who left looks like one who is done: keep no half of a folder.
+  if (context->IsCancelled()) return {grpc::StatusCode::CANCELLED, "the upload was cut off"};
   auto uploaded = (*writer)->Commit("");
   if (!uploaded.ok()) return ToGrpc(uploaded.status());
   auto accepted = parts_.preparer->AcceptUpload(*uploaded);

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "coordinator/source/git.h"
 #include "coordinator/source/private_address.h"
 #include "coordinator/source/yaml_tree.h"
@@ -56,7 +58,16 @@ bool IsPrivate(const sockaddr* address) {
   return true;
 }
 
+// Whatever a resolver says of it, or whether there is one (RFC 6761, 6.3).
+bool IsLocalhost(const std::string& host) {
+  const std::string lower = absl::AsciiStrToLower(host);
+  return lower == "localhost" || absl::EndsWith(lower, ".localhost");
+}
+
 absl::Status CheckHost(const std::string& url, const std::string& host) {
+  constexpr char kPrivate[] =
+      "found a host in a private or local network, which this coordinator does not allow";
+  if (IsLocalhost(host)) return Refuse(url, kPrivate);
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
@@ -68,10 +79,7 @@ absl::Status CheckHost(const std::string& url, const std::string& host) {
   bool bad = false;
   for (addrinfo* a = found; a != nullptr; a = a->ai_next) bad = bad || IsPrivate(a->ai_addr);
   freeaddrinfo(found);
-  if (!bad) return absl::OkStatus();
-  return Refuse(url,
-                "found a host in a private or local network, which this coordinator does not "
-                "allow");
+  return bad ? Refuse(url, kPrivate) : absl::OkStatus();
 }
 
 // "user@host:port/path" -> user part and host; false if there is no sound host.

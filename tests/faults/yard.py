@@ -111,11 +111,18 @@ class Yard:
             self.coordinator.kill()
             self.coordinator.wait()
             self.coordinator.stdout.close()
-        for pid in self.worker_pids():
+        # A killed process still holds its lock, and may still write, until it is really gone.
+        self.wait_until(lambda: not self.kill_workers(), "the workers to be gone")
+
+    def kill_workers(self):
+        """Those that ran."""
+        pids = self.worker_pids()
+        for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+        return pids
 
     def worker_pids(self):
         """Of the workers that run: the lock on its slot tells a running worker's file from an old one."""

@@ -380,6 +380,8 @@ TEST(ParseGitUrl, RefusesPrivateAddresses) {
   GitOptions options;
   for (const char* host : {"127.0.0.1",
                            "localhost",
+                           "LocalHost",
+                           "git.localhost",
                            "10.1.2.3",
                            "172.16.0.1",
                            "172.31.255.255",

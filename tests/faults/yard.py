@@ -115,8 +115,14 @@ class Yard:
         self.wait_until(lambda: not self.kill_workers(), "the workers to be gone")
 
     def kill_workers(self):
-        """Those that ran."""
-        pids = self.worker_pids()
+        """Those that ran: found by their working folder, since one just forked has no pid file yet."""
+        pids = []
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if os.readlink(f"/proc/{entry}/cwd").startswith(self.state_dir + "/"):
+                    pids.append(int(entry))
+            except OSError:
+                continue
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -1,8 +1,6 @@
 // Between core and workers, and from a spec to a request.
-#include <openssl/sha.h>
-
-#include "absl/strings/escaping.h"
 #include "coordinator/convert/api.h"
+#include "coordinator/source/digest.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "proto/spec_convert.h"
@@ -181,11 +179,9 @@ core::JobRequest ToRequest(const v1::JobSpec& spec) {
   core::JobRequest request;
   request.name = spec.name();
   request.spec_blob = Deterministic(spec);
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(request.spec_blob.data()), request.spec_blob.size(),
-         digest);
-  request.spec_hash = absl::BytesToHexString(
-      absl::string_view(reinterpret_cast<const char*>(digest), sizeof digest));
+  Sha256 hash;
+  hash.Add(request.spec_blob);
+  request.spec_hash = hash.Hex();
   request.configuration = trainyard::FromProto(spec.configuration());
   request.target.metric = spec.target().metric() == v1::Target::VAL_LOSS
                               ? core::TargetMetric::kValLoss

@@ -8,6 +8,7 @@ namespace trainyard::coordinator {
 
 struct Sha256::Context {
   EVP_MD_CTX* md = EVP_MD_CTX_new();
+  bool good = true;
   ~Context() { EVP_MD_CTX_free(md); }
 };
 
@@ -21,12 +22,13 @@ Sha256::Sha256() : context_(std::make_unique<Context>()) {
 Sha256::~Sha256() = default;
 
 void Sha256::Add(std::string_view bytes) {
-  EVP_DigestUpdate(context_->md, bytes.data(), bytes.size());
+  context_->good =
+      context_->good && EVP_DigestUpdate(context_->md, bytes.data(), bytes.size()) == 1;
 }
 
 std::string Sha256::Hex() {
   unsigned char digest[32];
-  EVP_DigestFinal_ex(context_->md, digest, nullptr);
+  if (!context_->good || EVP_DigestFinal_ex(context_->md, digest, nullptr) != 1) return "";
   std::string hex;
   for (unsigned char byte : digest) {
     hex += "0123456789abcdef"[byte >> 4];

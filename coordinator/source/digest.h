@@ -12,7 +12,7 @@ class Sha256 {
   Sha256();
   ~Sha256();
   void Add(std::string_view bytes);
-  // 64 digits; nothing may be added afterwards.
+  // 64 digits, or nothing if OpenSSL could not compute it; nothing may be added afterwards.
   std::string Hex();
 
  private:

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <openssl/evp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "coordinator/source/digest.h"
 #include "coordinator/store/files.h"
 
 namespace trainyard::coordinator {
@@ -21,32 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kBufferBytes = 1 << 20;
-
-class Sha256 {
- public:
-  Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
-    good_ = context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1;
-  }
-
-  void Add(const void* bytes, size_t size) {
-    good_ = good_ && EVP_DigestUpdate(context_.get(), bytes, size) == 1;
-  }
-
-  // Hex, or nothing if OpenSSL could not compute it (it never equals a blob's name then).
-  std::string Hex() {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int size = 0;
-    if (!good_ || EVP_DigestFinal_ex(context_.get(), digest, &size) != 1) return "";
-    std::string hex;
-    for (unsigned int i = 0; i < size; ++i)
-      fmt::format_to(std::back_inserter(hex), "{:02x}", digest[i]);
-    return hex;
-  }
-
- private:
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
-  bool good_ = false;
-};
 
 // Names come from the network too: nothing but 64 hex digits ever becomes part of a path.
 bool IsSha256(std::string_view text) {
@@ -78,7 +52,7 @@ absl::StatusOr<std::string> HashFile(int fd, const fs::path& path) {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return FileError(errno, "read", path);
     if (got == 0) return hash.Hex();
-    hash.Add(buffer.data(), static_cast<size_t>(got));
+    hash.Add({buffer.data(), static_cast<size_t>(got)});
   }
 }
 
@@ -95,7 +69,7 @@ class Blobs::FileWriter : public Blobs::Writer {
 
   absl::Status Append(std::string_view bytes) override {
     if (!failure_.ok()) return failure_;
-    hash_.Add(bytes.data(), bytes.size());
+    hash_.Add(bytes);
     failure_ = WriteAll(fd_.get(), bytes, path_);
     return failure_;
   }

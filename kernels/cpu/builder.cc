@@ -94,6 +94,13 @@ Place Builder::NewValue(int value, int block) {
   return values_[value].data;
 }
 
+Place Builder::OutputLike(int value, const Value& input, bool in_place) {
+  if (!in_place) return NewValue(value, input.layout.block);
+  values_[value].layout = input.layout;
+  values_[value].data = input.data;
+  return input.data;
+}
+
 void Builder::Convert(const std::string& name, const Layout& from, Place source, int block,
                       Place to) {
   Layout target = from;

@@ -57,6 +57,8 @@ class Builder {
   std::string Label(int op, const char* what) const;
   Layout LayoutFor(int value, int block) const;  // flat values are always plain
   Place NewValue(int value, int block);
+  // Where an elementwise op writes: over its input, or to a new place of the same layout.
+  Place OutputLike(int value, const Value& input, bool in_place);
   Place AsBlock(int value, int block);  // the value's data in that layout, converted at most once
   void Convert(const std::string& name, const Layout& from, Place source, int block, Place to);
   Place Converted(const std::string& name, const Layout& from, Place source, int block);

@@ -77,13 +77,7 @@ void Builder::ReluForward(int op) {
   const Value& in = values_[o.inputs[0]];
   state.in_place = in.consumers == 1 && o.negative_slope >= 0;
   const Place x = in.data;
-  if (state.in_place) {
-    values_[o.output].layout = in.layout;
-    values_[o.output].data = x;
-  } else {
-    NewValue(o.output, in.layout.block);
-  }
-  const Place y = values_[o.output].data;
+  const Place y = OutputLike(o.output, in, state.in_place);
   const int64_t count = in.layout.floats();
   plan_.AddStep(Label(op, "forward"), {x, y},
                 [=, slope = o.negative_slope, loops = &loops_](Call& call) {
@@ -134,13 +128,7 @@ void Builder::DropoutForward(int op) {
   OpState& state = states_[op];
   state.in_place = in.consumers == 1;
   const Place x = in.data;
-  if (state.in_place) {
-    values_[o.output].layout = in.layout;
-    values_[o.output].data = x;
-  } else {
-    NewValue(o.output, in.layout.block);
-  }
-  const Place y = values_[o.output].data;
+  const Place y = OutputLike(o.output, in, state.in_place);
   const Layout layout = in.layout;
   const Place mask = plan_.AddBuffer(layout.floats());
   state.kept = mask;

@@ -60,7 +60,7 @@ class CheckTreeTest(unittest.TestCase):
         self.assert_found("cli/a.h", "// What it is for.\n", "#pragma once")
 
     def test_a_path_of_one_machine_is_found(self):
-        self.assert_found("docs/a.md", "see /work/x\n", "a path of one machine")
+        self.assert_found("docs/a.md", "see /root/x\n", "a path of one machine")
         self.assert_found("README.md", "cd /home/ann/src\n", "a path of one machine")
 
 

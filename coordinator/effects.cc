@@ -57,7 +57,7 @@ void Effects::Launch(const core::LaunchWorker& effect) {
   const auto handle = launcher == parts_.launchers.end()
                           ? absl::FailedPreconditionError(
                                 absl::StrCat("pool ", effect.pool, " launches no workers"))
-                          : launcher->second->Launch(effect.launch.value);
+                          : launcher->second->Launch({.launch = effect.launch.value});
   if (handle.ok()) {
     spdlog::info("launched worker {} of pool {}: process {}", effect.launch.value, effect.pool,
                  *handle);
@@ -72,7 +72,8 @@ void Effects::Launch(const core::LaunchWorker& effect) {
 void Effects::Adopt(const core::AdoptWorker& effect) {
   const auto launcher = parts_.launchers.find(effect.pool);
   if (launcher != parts_.launchers.end()) {
-    const absl::Status status = launcher->second->Adopt(effect.launch.value, effect.handle);
+    const absl::Status status =
+        launcher->second->Adopt({.launch = effect.launch.value}, effect.handle);
     if (status.ok()) {
       spdlog::info("found worker {} again: process {}", effect.launch.value, effect.handle);
       return;
@@ -86,7 +87,7 @@ void Effects::Adopt(const core::AdoptWorker& effect) {
 void Effects::Stop(const core::StopWorker& effect) {
   for (auto& [pool, launcher] : parts_.launchers) {
     // After a restart it may not be watched yet; the one launcher that knows it takes it.
-    const absl::Status adopted = launcher->Adopt(effect.launch.value, effect.handle);
+    const absl::Status adopted = launcher->Adopt({.launch = effect.launch.value}, effect.handle);
     if (!adopted.ok()) continue;
     if (effect.grace_ms > 0) {
       launcher->Stop(effect.launch.value, effect.grace_ms);

@@ -134,10 +134,12 @@ class RunningService final : public Service {
     // What the coordinator itself may fetch from, its own workers may too.
     if (IsLoopback(options_.listen)) pool.arguments.push_back("--private-urls");
     pool.folder = fs::path(options_.state_dir) / "workers";
-    auto launcher = ProcessLauncher::Open(std::move(pool), [this](const WorkerExit& exit) {
-      spdlog::info("worker {} ended: {}", exit.launch, exit.cause);
-      loop_->Post(ToEvent(exit));
-    });
+    auto launcher = ProcessLauncher::Open(std::move(pool), {[this](const WorkerExit& exit) {
+                                                              spdlog::info("worker {} ended: {}",
+                                                                           exit.launch, exit.cause);
+                                                              loop_->Post(ToEvent(exit));
+                                                            },
+                                                            nullptr});
     if (!launcher.ok()) return launcher.status();
     launcher_ = *std::move(launcher);
     return absl::OkStatus();

@@ -61,6 +61,8 @@ core::ModelFinished FromProto(core::WorkerId worker, int64_t sequence,
 
 // ---- From people and source. ----
 
+core::Needs FromProto(const v1::Resources& message);
+
 // Everything of a request that follows from its spec: name, configuration, target, limits,
 // spec_blob and spec_hash. Project, commit, snapshot and the caller's wishes are left for the
 // caller.

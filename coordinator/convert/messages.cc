@@ -175,6 +175,17 @@ core::ModelFinished FromProto(core::WorkerId worker, int64_t sequence,
                     .confusion = {model.confusion().begin(), model.confusion().end()}}};
 }
 
+core::Needs FromProto(const v1::Resources& message) {
+  core::Needs needs;
+  needs.pool = message.pool();
+  if (message.gpu() == v1::Resources::NONE) needs.gpu = core::GpuWish::kNone;
+  if (message.gpu() == v1::Resources::REQUIRED) needs.gpu = core::GpuWish::kRequired;
+  needs.gpu_memory_bytes = message.gpu_memory_bytes();
+  needs.labels = {message.labels().begin(), message.labels().end()};
+  needs.priority = message.priority();
+  return needs;
+}
+
 core::JobRequest ToRequest(const v1::JobSpec& spec) {
   core::JobRequest request;
   request.name = spec.name();
@@ -193,6 +204,7 @@ core::JobRequest ToRequest(const v1::JobSpec& spec) {
   request.budget = {.trials = spec.budget().trials(),
                     .time_ms = spec.budget().time_ms(),
                     .epochs = spec.budget().epochs()};
+  request.needs = FromProto(spec.resources());
   request.train_images = spec.data().train().count();
   return request;
 }

@@ -64,9 +64,28 @@ void Put(const core::Budget& from, stored::Budget* to) {
   to->set_epochs(epochs);
 }
 
+void Put(const core::Needs& from, stored::Needs* to) {
+  const auto& [pool, runtime, gpu, gpu_memory_bytes, labels, priority] = from;
+  to->set_pool(pool);
+  to->set_runtime(runtime);
+  to->set_gpu(StoredName(gpu));
+  to->set_gpu_memory_bytes(gpu_memory_bytes);
+  for (const auto& [name, value] : labels) (*to->mutable_labels())[name] = value;
+  to->set_priority(priority);
+}
+
+void Get(const stored::Needs& from, core::Needs* to, Reader& reader) {
+  to->pool = from.pool();
+  to->runtime = from.runtime();
+  reader.Get(from.gpu(), "gpu", &to->gpu);
+  to->gpu_memory_bytes = from.gpu_memory_bytes();
+  to->labels = {from.labels().begin(), from.labels().end()};
+  to->priority = from.priority();
+}
+
 void Put(const core::JobRequest& from, stored::JobRequest* to) {
   const auto& [project, commit, snapshot_sha256, spec_hash, spec_blob, name, source, request_key,
-               pool, configuration, target, tuning, budget, manual, again, train_images] = from;
+               needs, configuration, target, tuning, budget, manual, again, train_images] = from;
   to->set_project(project.value);
   to->set_commit(commit);
   to->set_snapshot_sha256(snapshot_sha256);
@@ -75,7 +94,7 @@ void Put(const core::JobRequest& from, stored::JobRequest* to) {
   to->set_name(name);
   to->set_source(source);
   to->set_request_key(request_key);
-  to->set_pool(pool);
+  Put(needs, to->mutable_needs());
   *to->mutable_configuration() = ToProto(configuration);
   Put(target, to->mutable_target());
   Put(tuning, to->mutable_tuning());
@@ -94,7 +113,7 @@ void Get(const stored::JobRequest& from, core::JobRequest* to, Reader& reader) {
   to->name = from.name();
   to->source = from.source();
   to->request_key = from.request_key();
-  to->pool = from.pool();
+  if (from.has_needs()) Get(from.needs(), &to->needs, reader);
   to->configuration = FromProto(from.configuration());
   Get(from.target(), &to->target, reader);
   Get(from.tuning(), &to->tuning);

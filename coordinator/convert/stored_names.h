@@ -21,6 +21,15 @@ struct StoredNameTable<core::TargetMetric> {
 };
 
 template <>
+struct StoredNameTable<core::GpuWish> {
+  static constexpr std::pair<core::GpuWish, const char*> kNames[] = {
+      {core::GpuWish::kAny, "any"},
+      {core::GpuWish::kNone, "none"},
+      {core::GpuWish::kRequired, "required"},
+  };
+};
+
+template <>
 struct StoredNameTable<core::FindingKind> {
   static constexpr std::pair<core::FindingKind, const char*> kNames[] = {
       {core::FindingKind::kNone, "none"},

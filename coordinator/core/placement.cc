@@ -9,7 +9,7 @@ namespace trainyard::core {
 namespace {
 
 bool Fits(const Job& job, const std::string& pool) {
-  return job.request.pool.empty() || job.request.pool == pool;
+  return job.request.needs.pool.empty() || job.request.needs.pool == pool;
 }
 
 // Brought by a launch that is to end, or not by a launch at all.

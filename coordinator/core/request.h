@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "coordinator/core/ids.h"
@@ -36,6 +37,25 @@ struct Budget {
   bool operator==(const Budget&) const = default;
 };
 
+enum class GpuWish {
+  kAny,       // a GPU where one is free, else a CPU
+  kNone,      // never a slot with a GPU
+  kRequired,  // waits for a GPU
+};
+
+using Labels = std::map<std::string, std::string>;
+
+// Where a job may run, and before whom.
+struct Needs {
+  std::string pool;  // empty: anywhere
+  std::string runtime = "native";
+  GpuWish gpu = GpuWish::kAny;
+  int64_t gpu_memory_bytes = 0;  // 0: network::TrainingBytes of the trial
+  Labels labels;                 // that the pool or worker must have
+  int priority = 0;              // higher goes first
+  bool operator==(const Needs&) const = default;
+};
+
 // A request for a job. Project, commit and spec_hash make its identity: the same again is the same
 // job, unless `again` is set. The core never looks into spec_blob.
 struct JobRequest {
@@ -47,7 +67,7 @@ struct JobRequest {
   std::string name;
   std::string source;       // URL or path it came from, for people
   std::string request_key;  // chosen by the caller: a repeated call with it is the same request
-  std::string pool;         // where it may run; empty: anywhere
+  Needs needs;
   network::Configuration configuration;  // of trial 1; no layers: a program of the user's
   Target target;
   TuningLimits tuning;

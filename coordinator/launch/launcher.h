@@ -1,11 +1,11 @@
-// Where workers come from. A launcher starts worker processes or containers, notices at once when
-// one is gone, and finds those again that a coordinator before it started.
+// Where workers come from. A launcher starts worker processes, containers or cluster jobs, notices
+// at once when one is gone, and finds those again that a coordinator before it started.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -17,27 +17,58 @@ namespace trainyard::coordinator {
 // it.
 using LaunchHandle = std::string;
 
+// One worker to be started, as the core decided it.
+struct LaunchOrder {
+  int64_t launch = 0;  // what it registers as
+  std::string host;    // of the pool; empty: the pool has only one
+  int slot = 0;        // of the host, from 0: which share of it, such as which GPU
+  std::string runtime = "native";
+};
+
 struct WorkerExit {
   int64_t launch = 0;
   int exit_code = -1;  // -1: ended by `signal`, or unknown (an adopted process)
   int signal = 0;
-  bool out_of_memory = false;  // the kernel's counter of such kills grew when it was killed
-  bool unknown = false;        // gone, and nobody can tell how: not our child
-  std::string cause;  // for people: "killed by SIGKILL", "exit code 1", "out of memory", ...
+  bool out_of_memory = false;  // it, or a process that it started, was killed for want of memory
+  bool unknown = false;        // gone, and nobody can tell how
+  std::string cause;  // for people: "killed by SIGKILL", "exit code 1", "out of memory: ...", ...
 };
+
+// What a launcher sees by itself; called on its own threads, and must not block.
+struct LaunchListener {
+  // Once per worker that was launched or adopted.
+  std::function<void(const WorkerExit&)> on_exit;
+  // Whenever a host is lost or found again. Lost is not dead: its workers are not reported as gone.
+  // All hosts count as reachable at first. May be empty for launchers on this machine.
+  std::function<void(const std::string& host, bool reachable, const std::string& why)> on_reach;
+};
+
+// What a worker is given so that the coordinator lets it in: the files of its access folder, by
+// name ("token", "ca.pem", "cert.pem", "key.pem"). Empty: nobody asks for anything.
+using AccessFiles = std::map<std::string, std::string>;
+using AccessIssuer = std::function<absl::StatusOr<AccessFiles>(int64_t launch)>;
 
 class Launcher {
  public:
-  using ExitCallback = std::function<void(const WorkerExit&)>;
   virtual ~Launcher() = default;
-  // Starts a worker; it will register with `launch` as its number. Performing it twice with the
-  // same number is harmless: the running one's handle is returned.
-  virtual absl::StatusOr<LaunchHandle> Launch(int64_t launch) = 0;
-  // Watches a worker that another coordinator launched. NOT_FOUND if it no longer runs.
-  virtual absl::Status Adopt(int64_t launch, const LaunchHandle& handle) = 0;
+  // Starts a worker. Performing it twice with the same number is harmless: the running one's handle
+  // is returned. What went wrong decides what follows:
+  //   UNAVAILABLE          the host cannot be reached; on_reach tells when it can
+  //   RESOURCE_EXHAUSTED   passing: its disk is full, it is out of memory
+  //   FAILED_PRECONDITION  lasting, until somebody mends it: image or command missing, no GPU
+  //                        runtime
+  //   anything else        passing
+  virtual absl::StatusOr<LaunchHandle> Launch(const LaunchOrder& order) = 0;
+  // Watches a worker that another coordinator launched. NOT_FOUND if it no longer runs. Where the
+  // host cannot be asked now it is watched as soon as it can be, and OK returned.
+  virtual absl::Status Adopt(const LaunchOrder& order, const LaunchHandle& handle) = 0;
   // Asks it to checkpoint and leave (SIGTERM); after `grace_ms` it is killed.
   virtual void Stop(int64_t launch, int64_t grace_ms) = 0;
   virtual void Kill(int64_t launch) = 0;
+  // Every worker that there should be has been launched or adopted: what else runs under this
+  // coordinator's name is a stray, and ended, on hosts that come back later too.
+  virtual void RemoveStrays() {}
+  // Where its output is kept, on this machine.
   virtual std::string LogPath(int64_t launch) const = 0;
 };
 

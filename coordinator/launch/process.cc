@@ -59,7 +59,7 @@ std::vector<std::string> WorkerEnvironment(const char* const* environment) {
 }
 
 absl::StatusOr<std::unique_ptr<ProcessLauncher>> ProcessLauncher::Open(ProcessPoolOptions options,
-                                                                       ExitCallback on_exit) {
+                                                                       LaunchListener listener) {
   std::error_code error;
   std::filesystem::create_directories(options.folder, error);
   if (error) {
@@ -68,8 +68,8 @@ absl::StatusOr<std::unique_ptr<ProcessLauncher>> ProcessLauncher::Open(ProcessPo
   }
   options.folder = std::filesystem::absolute(options.folder);
   options.worker_binary = std::filesystem::absolute(options.worker_binary);
-  auto launcher =
-      std::unique_ptr<ProcessLauncher>(new ProcessLauncher(std::move(options), std::move(on_exit)));
+  auto launcher = std::unique_ptr<ProcessLauncher>(
+      new ProcessLauncher(std::move(options), std::move(listener)));
   launcher->wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (launcher->wake_fd_ < 0) {
     return absl::UnavailableError(absl::StrCat("cannot make an eventfd: ", strerror(errno)));
@@ -78,9 +78,9 @@ absl::StatusOr<std::unique_ptr<ProcessLauncher>> ProcessLauncher::Open(ProcessPo
   return launcher;
 }
 
-ProcessLauncher::ProcessLauncher(ProcessPoolOptions options, ExitCallback on_exit)
+ProcessLauncher::ProcessLauncher(ProcessPoolOptions options, LaunchListener listener)
     : options_(std::move(options)),
-      on_exit_(std::move(on_exit)),
+      listener_(std::move(listener)),
       coordinator_(options_.coordinator) {}
 
 void ProcessLauncher::SetCoordinator(std::string address) {
@@ -101,7 +101,8 @@ ProcessLauncher::~ProcessLauncher() {
   if (wake_fd_ >= 0) close(wake_fd_);
 }
 
-absl::StatusOr<LaunchHandle> ProcessLauncher::Launch(int64_t launch) {
+absl::StatusOr<LaunchHandle> ProcessLauncher::Launch(const LaunchOrder& order) {
+  const int64_t launch = order.launch;
   std::lock_guard lock(mutex_);
   if (const auto known = watched_.find(launch); known != watched_.end()) {
     return ToHandle(known->second.process);
@@ -125,7 +126,8 @@ absl::StatusOr<LaunchHandle> ProcessLauncher::Launch(int64_t launch) {
   return ToHandle(process);
 }
 
-absl::Status ProcessLauncher::Adopt(int64_t launch, const LaunchHandle& handle) {
+absl::Status ProcessLauncher::Adopt(const LaunchOrder& order, const LaunchHandle& handle) {
+  const int64_t launch = order.launch;
   std::lock_guard lock(mutex_);
   if (watched_.contains(launch)) return absl::OkStatus();
   auto process = ParseHandle(handle);
@@ -224,7 +226,7 @@ void ProcessLauncher::Run() {
     for (size_t i = 1; count > 0 && i < fds.size(); ++i) {
       if (fds[i].revents != 0) ready.push_back(launches[i - 1]);
     }
-    for (const WorkerExit& exit : CollectExits(ready)) on_exit_(exit);
+    for (const WorkerExit& exit : CollectExits(ready)) listener_.on_exit(exit);
   }
 }
 

@@ -32,16 +32,15 @@ struct ProcessPoolOptions {
 
 class ProcessLauncher final : public Launcher {
  public:
-  // `on_exit` is called on the launcher's own thread, once per worker that was launched or adopted.
   static absl::StatusOr<std::unique_ptr<ProcessLauncher>> Open(ProcessPoolOptions options,
-                                                               ExitCallback on_exit);
+                                                               LaunchListener listener);
   ~ProcessLauncher() override;
 
   // Where workers launched from now on look for their coordinator: known once it listens.
   void SetCoordinator(std::string address);
 
-  absl::StatusOr<LaunchHandle> Launch(int64_t launch) override;
-  absl::Status Adopt(int64_t launch, const LaunchHandle& handle) override;
+  absl::StatusOr<LaunchHandle> Launch(const LaunchOrder& order) override;
+  absl::Status Adopt(const LaunchOrder& order, const LaunchHandle& handle) override;
   void Stop(int64_t launch, int64_t grace_ms) override;
   void Kill(int64_t launch) override;
   std::string LogPath(int64_t launch) const override;
@@ -55,7 +54,7 @@ class ProcessLauncher final : public Launcher {
     std::string killed_by_us;                  // why we sent SIGKILL; empty: we did not
   };
 
-  ProcessLauncher(ProcessPoolOptions options, ExitCallback on_exit);
+  ProcessLauncher(ProcessPoolOptions options, LaunchListener listener);
   std::string SlotPath(int64_t launch) const;
   absl::Status WatchLocked(int64_t launch, const ProcessIdentity& process);
   void KillLocked(Watched& watched, std::string why);
@@ -65,7 +64,7 @@ class ProcessLauncher final : public Launcher {
   WorkerExit Examine(int64_t launch, const Watched& watched) const;
 
   const ProcessPoolOptions options_;  // but for the coordinator's address
-  const ExitCallback on_exit_;
+  const LaunchListener listener_;
   int wake_fd_ = -1;
 
   mutable std::mutex mutex_;

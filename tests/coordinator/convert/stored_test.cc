@@ -46,7 +46,7 @@ core::Job Job() {
                  .name = "name",
                  .source = kText,
                  .request_key = "key",
-                 .pool = "process",
+                 .needs = {"process", "program", core::GpuWish::kRequired, 17, {{"site", kText}}, -18},
                  .configuration = Configuration(),
                  .target = {core::TargetMetric::kValLoss, 0.3},
                  .tuning = {false, 5, false, 6, 7},
@@ -149,6 +149,7 @@ TEST(StoredTest, EveryEnumValueHasANameOfItsOwnThatLeadsBack) {
   ExpectNamed(core::Cause::kSetAside);
   ExpectNamed(core::WorkerState::kGone);
   ExpectNamed(core::LaunchState::kOver);
+  ExpectNamed(core::GpuWish::kRequired);
   ExpectNamed(core::CheckpointState::kDropped);
 }
 

@@ -32,12 +32,13 @@ constexpr auto kPatience = std::chrono::seconds(60);
 // What the launcher told, for one thread to wait for.
 class Exits {
  public:
-  Launcher::ExitCallback Callback() {
-    return [this](const WorkerExit& exit) {
-      std::lock_guard lock(mutex_);
-      exits_.push_back(exit);
-      changed_.notify_all();
-    };
+  LaunchListener Callback() {
+    return {[this](const WorkerExit& exit) {
+              std::lock_guard lock(mutex_);
+              exits_.push_back(exit);
+              changed_.notify_all();
+            },
+            nullptr};
   }
   std::optional<WorkerExit> Next() {
     std::unique_lock lock(mutex_);
@@ -112,7 +113,7 @@ class ProcessLauncherTest : public ::testing::Test {
     if (coordinator == 0) {
       auto launcher =
           ProcessLauncher::Open({binary, {}, "127.0.0.1:7700", Logs()}, [](const WorkerExit&) {});
-      if (!launcher.ok() || !(*launcher)->Launch(1).ok()) _exit(1);
+      if (!launcher.ok() || !(*launcher)->Launch({.launch = 1}).ok()) _exit(1);
       raise(SIGKILL);
     }
     int status = 0;
@@ -126,7 +127,7 @@ class ProcessLauncherTest : public ::testing::Test {
 
 TEST_F(ProcessLauncherTest, AnExitIsToldWithItsCode) {
   auto launcher = Open(Script("exit 7"));
-  ASSERT_TRUE(launcher->Launch(3).ok());
+  ASSERT_TRUE(launcher->Launch({.launch = 3}).ok());
   const auto exit = exits_.Next();
   ASSERT_TRUE(exit);
   EXPECT_EQ(exit->launch, 3);
@@ -138,7 +139,7 @@ TEST_F(ProcessLauncherTest, AnExitIsToldWithItsCode) {
 
 TEST_F(ProcessLauncherTest, ASignalIsToldByNameAndIsNotTakenForLackOfMemory) {
   auto launcher = Open(Script(UntilSignalled()));
-  const auto handle = launcher->Launch(1);
+  const auto handle = launcher->Launch({.launch = 1});
   ASSERT_TRUE(handle.ok()) << handle.status();
   kill(PidOf(*handle), SIGKILL);
   const auto exit = exits_.Next();
@@ -150,12 +151,12 @@ TEST_F(ProcessLauncherTest, ASignalIsToldByNameAndIsNotTakenForLackOfMemory) {
 
 TEST_F(ProcessLauncherTest, LaunchingANumberTwiceKeepsTheRunningWorker) {
   auto launcher = Open(Script(UntilSignalled()));
-  const auto first = launcher->Launch(1);
+  const auto first = launcher->Launch({.launch = 1});
   ASSERT_TRUE(first.ok()) << first.status();
-  EXPECT_EQ(*launcher->Launch(1), *first);
+  EXPECT_EQ(*launcher->Launch({.launch = 1}), *first);
   // Another launcher on the same folder knows it from the slot alone.
   auto second = Open(Script(UntilSignalled()));
-  EXPECT_EQ(*second->Launch(1), *first);
+  EXPECT_EQ(*second->Launch({.launch = 1}), *first);
   WaitFor([this] { return !Started().empty(); });
   EXPECT_EQ(Started(), std::vector<pid_t>{PidOf(*first)});
 }
@@ -164,7 +165,7 @@ TEST_F(ProcessLauncherTest, ALaunchThatWasNeverRecordedIsFoundAgainAndNotRepeate
   const std::string binary = Script(UntilSignalled());
   LaunchAndDie(binary);
   auto launcher = Open(binary);
-  const auto handle = launcher->Launch(1);
+  const auto handle = launcher->Launch({.launch = 1});
   ASSERT_TRUE(handle.ok()) << handle.status();
   WaitFor([this] { return !Started().empty(); });
   EXPECT_EQ(Started(), std::vector<pid_t>{PidOf(*handle)});
@@ -181,8 +182,8 @@ TEST_F(ProcessLauncherTest, AnAdoptedWorkersExitIsNoticed) {
   const auto process = IdentityOf(Started().front());
   ASSERT_TRUE(process);
   auto launcher = Open(binary);
-  ASSERT_TRUE(launcher->Adopt(1, ToHandle(*process)).ok());
-  ASSERT_TRUE(launcher->Adopt(1, ToHandle(*process)).ok()) << "twice is harmless";
+  ASSERT_TRUE(launcher->Adopt({.launch = 1}, ToHandle(*process)).ok());
+  ASSERT_TRUE(launcher->Adopt({.launch = 1}, ToHandle(*process)).ok()) << "twice is harmless";
   kill(process->pid, SIGKILL);
   const auto exit = exits_.Next();
   ASSERT_TRUE(exit);
@@ -194,28 +195,28 @@ TEST_F(ProcessLauncherTest, AWorkerWithAnOldRecordIsAdoptedThroughItsSlot) {
   const std::string binary = Script(UntilSignalled());
   LaunchAndDie(binary);
   auto launcher = Open(binary);
-  EXPECT_TRUE(launcher->Adopt(1, "").ok());
+  EXPECT_TRUE(launcher->Adopt({.launch = 1}, "").ok());
   WaitFor([this] { return !Started().empty(); });
-  EXPECT_EQ(PidOf(*launcher->Launch(1)), Started().front());
+  EXPECT_EQ(PidOf(*launcher->Launch({.launch = 1})), Started().front());
 }
 
 TEST_F(ProcessLauncherTest, WhatNoLongerRunsIsNotAdopted) {
   auto launcher = Open(Script("exit 0"));
-  const auto handle = launcher->Launch(1);
+  const auto handle = launcher->Launch({.launch = 1});
   ASSERT_TRUE(handle.ok()) << handle.status();
   ASSERT_TRUE(exits_.Next());
-  EXPECT_EQ(launcher->Adopt(1, *handle).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(launcher->Adopt({.launch = 1}, *handle).code(), absl::StatusCode::kNotFound);
   // The pid lives, with another start time: somebody else got it.
   const auto self = IdentityOf(getpid());
-  EXPECT_EQ(launcher->Adopt(2, ToHandle({self->pid, self->start_ticks + 1})).code(),
+  EXPECT_EQ(launcher->Adopt({.launch = 2}, ToHandle({self->pid, self->start_ticks + 1})).code(),
             absl::StatusCode::kNotFound);
 }
 
 TEST_F(ProcessLauncherTest, AfterAnExitTheSameNumberStartsAnew) {
   auto launcher = Open(Script("exit 0"));
-  ASSERT_TRUE(launcher->Launch(1).ok());
+  ASSERT_TRUE(launcher->Launch({.launch = 1}).ok());
   ASSERT_TRUE(exits_.Next());
-  ASSERT_TRUE(launcher->Launch(1).ok());
+  ASSERT_TRUE(launcher->Launch({.launch = 1}).ok());
   ASSERT_TRUE(exits_.Next());
   EXPECT_EQ(Started().size(), 2u);
 }
@@ -223,9 +224,9 @@ TEST_F(ProcessLauncherTest, AfterAnExitTheSameNumberStartsAnew) {
 TEST_F(ProcessLauncherTest, ALockLeftToAGrandchildDoesNotBlockTheNumber) {
   auto launcher = Open(Script("sh -c '" + UntilSignalled() + "' & echo $! >> " +
                               (folder_ / "started").string() + "; exit 0"));
-  ASSERT_TRUE(launcher->Launch(1).ok());
+  ASSERT_TRUE(launcher->Launch({.launch = 1}).ok());
   ASSERT_TRUE(exits_.Next());
-  const auto again = launcher->Launch(1);
+  const auto again = launcher->Launch({.launch = 1});
   ASSERT_TRUE(again.ok()) << again.status();
   ASSERT_TRUE(exits_.Next());
 }
@@ -233,7 +234,7 @@ TEST_F(ProcessLauncherTest, ALockLeftToAGrandchildDoesNotBlockTheNumber) {
 TEST_F(ProcessLauncherTest, StopAsksPolitely) {
   auto launcher = Open(Script("trap 'exit 5' TERM\ntouch " + (folder_ / "ready").string() + "\n" +
                               "while :; do sleep 0.01; done"));
-  ASSERT_TRUE(launcher->Launch(1).ok());
+  ASSERT_TRUE(launcher->Launch({.launch = 1}).ok());
   WaitFor([this] { return fs::exists(folder_ / "ready"); });
   launcher->Stop(1, 60'000);
   const auto exit = exits_.Next();
@@ -244,7 +245,7 @@ TEST_F(ProcessLauncherTest, StopAsksPolitely) {
 TEST_F(ProcessLauncherTest, StopKillsAWorkerThatDoesNotListenWithinItsGraceTime) {
   auto launcher = Open(Script("trap '' TERM\ntouch " + (folder_ / "ready").string() + "\n" +
                               "while :; do sleep 0.01; done"));
-  ASSERT_TRUE(launcher->Launch(1).ok());
+  ASSERT_TRUE(launcher->Launch({.launch = 1}).ok());
   WaitFor([this] { return fs::exists(folder_ / "ready"); });
   launcher->Stop(1, 50);
   const auto exit = exits_.Next();
@@ -255,7 +256,7 @@ TEST_F(ProcessLauncherTest, StopKillsAWorkerThatDoesNotListenWithinItsGraceTime)
 
 TEST_F(ProcessLauncherTest, KillEndsAStoppedProcessToo) {
   auto launcher = Open(Script(UntilSignalled()));
-  const auto handle = launcher->Launch(1);
+  const auto handle = launcher->Launch({.launch = 1});
   kill(PidOf(*handle), SIGSTOP);
   launcher->Kill(1);
   const auto exit = exits_.Next();
@@ -269,7 +270,7 @@ TEST_F(ProcessLauncherTest, TheWorkerGetsItsNumberAndTheAddressButNoneOfOurSecre
   auto launcher =
       Open(Script("env; echo args: $*; for fd in /proc/self/fd/*; do\n"
                   "[ -e $fd ] && echo fd ${fd##*/}; done; ps -o sid= -p $$"));
-  const auto handle = launcher->Launch(42);
+  const auto handle = launcher->Launch({.launch = 42});
   ASSERT_TRUE(handle.ok()) << handle.status();
   ASSERT_TRUE(exits_.Next());
   close(leak);
@@ -286,9 +287,9 @@ TEST_F(ProcessLauncherTest, TheWorkerGetsItsNumberAndTheAddressButNoneOfOurSecre
 
 TEST_F(ProcessLauncherTest, ALogGrowsAndIsNeverCutOff) {
   auto launcher = Open(Script("echo out; echo err >&2"));
-  ASSERT_TRUE(launcher->Launch(1).ok());
+  ASSERT_TRUE(launcher->Launch({.launch = 1}).ok());
   ASSERT_TRUE(exits_.Next());
-  ASSERT_TRUE(launcher->Launch(1).ok());
+  ASSERT_TRUE(launcher->Launch({.launch = 1}).ok());
   ASSERT_TRUE(exits_.Next());
   EXPECT_EQ(Log(1), "out\nerr\nout\nerr\n");
   EXPECT_EQ(launcher->LogPath(1), Logs() + "/worker-1.log");
@@ -296,7 +297,7 @@ TEST_F(ProcessLauncherTest, ALogGrowsAndIsNeverCutOff) {
 
 TEST_F(ProcessLauncherTest, AMissingProgramIsNamed) {
   auto launcher = Open((folder_ / "no-such-worker").string());
-  const auto handle = launcher->Launch(1);
+  const auto handle = launcher->Launch({.launch = 1});
   EXPECT_EQ(handle.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(handle.status().message()), HasSubstr("no-such-worker"));
   EXPECT_THAT(std::string(handle.status().message()), HasSubstr("No such file"));

@@ -115,7 +115,11 @@ class RunningService final : public Service {
   absl::Status OpenLoop() {
     Loop::Options loop_options;
     loop_options.settings = options_.settings;
-    if (options_.workers > 0) loop_options.settings.pools[kProcessPool] = options_.workers;
+    if (options_.workers > 0) {
+      loop_options.settings.pools[kProcessPool] = {
+          .kind = kProcessPool,
+          .hosts = {{"", std::vector<core::Abilities>(static_cast<size_t>(options_.workers))}}};
+    }
     auto loop = Loop::Open(std::move(loop_options), records_.get(), &effects_);
     if (!loop.ok()) return loop.status();
     loop_ = *std::move(loop);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 
 #include "coordinator/core/ids.h"
@@ -54,6 +55,15 @@ struct Needs {
   Labels labels;                 // that the pool or worker must have
   int priority = 0;              // higher goes first
   bool operator==(const Needs&) const = default;
+};
+
+// What a worker or a slot can do, to be held against a job's needs.
+struct Abilities {
+  bool gpu = false;
+  int64_t gpu_memory_bytes = 0;  // 0: not known
+  Labels labels;
+  std::set<std::string> runtimes = {"native"};
+  bool operator==(const Abilities&) const = default;
 };
 
 // A request for a job. Project, commit and spec_hash make its identity: the same again is the same

@@ -28,6 +28,17 @@ absl::Status CheckRegistration(const v1::RegisterRequest& request) {
   return absl::OkStatus();
 }
 
+core::Abilities AbilitiesOf(const v1::RegisterRequest& request) {
+  core::Abilities can;
+  can.gpu = request.gpu();
+  can.gpu_memory_bytes = request.gpu_memory_bytes();
+  can.labels = {request.labels().begin(), request.labels().end()};
+  if (!request.runtimes().empty()) {
+    can.runtimes = {request.runtimes().begin(), request.runtimes().end()};
+  }
+  return can;
+}
+
 absl::Status CheckReport(const v1::WorkerMessage& message, const v1::AttemptRef& attempt) {
   if (message.sequence() <= 0) {
     return absl::InvalidArgumentError(
@@ -70,6 +81,7 @@ grpc::ServerUnaryReactor* WorkerGateway::Register(grpc::CallbackServerContext* c
   event.host = request->host();
   event.pid = request->pid();
   event.device = request->device();
+  event.abilities = AbilitiesOf(*request);
   loop_->AskAsync(std::move(event), [this, reactor, response](absl::StatusOr<core::Answer> answer) {
     if (answer.ok()) {
       response->set_worker(answer->id);

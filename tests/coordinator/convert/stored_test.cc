@@ -46,7 +46,6 @@ core::Job Job() {
                  .name = "name",
                  .source = kText,
                  .request_key = "key",
-                 .needs = {"process", "program", core::GpuWish::kRequired, 17, {{"site", kText}}, -18},
                  .configuration = Configuration(),
                  .target = {core::TargetMetric::kValLoss, 0.3},
                  .tuning = {false, 5, false, 6, 7},
@@ -54,6 +53,8 @@ core::Job Job() {
                  .manual = true,
                  .again = true,
                  .train_images = 60'000};
+  job.request.needs = {"process", "program", core::GpuWish::kRequired, 17, {}, -18};
+  job.request.needs.labels["site"] = kText;
   job.identity = kText;
   job.state = core::JobState::kWaiting;
   job.paused = true;
@@ -97,19 +98,53 @@ TEST(StoredTest, EveryFieldOfTheOthersSurvives) {
                     7,       8,
                     9,       {1, 0, -2}};
   ExpectRoundTrip(trial);
-  core::Attempt attempt{{1},   {2},  {3},
-                        4,     true, core::AttemptState::kStopping,
-                        {5},   {6},  core::Cause::kTweaked,
-                        kText, {7},  true,
-                        8,     9,    10,
-                        11,    12,   {}};
+  core::Attempt attempt{{1},
+                        {2},
+                        {3},
+                        4,
+                        true,
+                        core::AttemptState::kStopping,
+                        {5},
+                        {6},
+                        {"gpu", kText},
+                        core::Cause::kTweaked,
+                        kText,
+                        {7},
+                        true,
+                        8,
+                        9,
+                        10,
+                        11,
+                        12,
+                        {}};
   ExpectRoundTrip(attempt);
   ExpectRoundTrip(core::Checkpoint{
       {1}, {2}, {3}, {4}, "sha", 5, 6, 7, true, 0.0, core::CheckpointState::kDropping, true, 8});
-  core::Worker worker{{1},  "inc", kText, "pool", {2}, "host", 3, "cpu", core::WorkerState::kBusy,
-                      true, {4},   {}};
+  core::Worker worker{{1},
+                      "inc",
+                      kText,
+                      "pool",
+                      {2},
+                      "host",
+                      3,
+                      "cpu",
+                      {true, 4, {{"site", kText}}, {"native", "program"}},
+                      core::WorkerState::kBusy,
+                      true,
+                      {4},
+                      {}};
   ExpectRoundTrip(worker);
-  core::Launch launch{{1}, "pool", core::LaunchState::kStopping, "1 2", {2}, true, 3, kText, {}};
+  core::Launch launch{{1},
+                      {{"pool", "host"}, 5},
+                      "program",
+                      {6},
+                      core::LaunchState::kStopping,
+                      "1 2",
+                      {2},
+                      true,
+                      3,
+                      kText,
+                      {}};
   ExpectRoundTrip(launch);
   ExpectRoundTrip(core::Notice{{1}, {2}, kText, true});
 }

@@ -166,9 +166,12 @@ class RunningService final : public Service {
     client.state_dir = fs::absolute(options_.state_dir);
     client.data_roots = options_.data_roots;
     client.started_wall_ms = Clock::System().WallMs();
-    client_ = std::make_unique<ClientService>(
-        client, ClientParts{loop_.get(), records_.get(), blobs_.get(), launcher_.get(),
-                            watcher_.get(), preparer_.get()});
+    client_ = std::make_unique<ClientService>(client, ClientParts{loop_.get(),
+                                                                  records_.get(),
+                                                                  blobs_.get(),
+                                                                  {{kProcessPool, launcher_.get()}},
+                                                                  watcher_.get(),
+                                                                  preparer_.get()});
     effects_.Connect({loop_.get(),
                       gateway_.get(),
                       watcher_.get(),

@@ -7,6 +7,8 @@
 #include <variant>
 #include <vector>
 
+#include "coordinator/core/state.h"
+
 namespace trainyard::coordinator {
 
 // What a Docker host or slot has, and what a worker on it gets.
@@ -53,5 +55,8 @@ struct PoolConfig {
   std::vector<std::string> data_roots;  // folders that its hosts have at the same path
   std::variant<DockerPool, SlurmPool> kind;
 };
+
+// What the core places by: slots in the order in which LaunchOrder numbers them.
+core::PoolSettings ToSettings(const PoolConfig& config);
 
 }  // namespace trainyard::coordinator

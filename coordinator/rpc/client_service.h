@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -35,12 +36,12 @@ struct ClientOptions {
   EventStream::Options stream;
 };
 
-// What the service works on; all outlive it. `launcher` is null without a process pool.
+// What the service works on; all outlive it.
 struct ClientParts {
   Loop* loop = nullptr;
   Records* records = nullptr;
   Blobs* blobs = nullptr;
-  Launcher* launcher = nullptr;
+  std::map<std::string, Launcher*> launchers;  // by pool
   ProjectWatcher* watcher = nullptr;
   SourcePreparer* preparer = nullptr;
 };

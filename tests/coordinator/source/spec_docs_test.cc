@@ -137,13 +137,13 @@ TEST(SpecDocs, EveryKeyIsShownInAnExampleAndReallyRead) {
     YamlNode root = ParseYaml(spec, &problems);
     ForEachKey(root, "", [&](const std::string& path, const std::string& key) {
       shown.insert(key);
-      // No key takes a map with a key that nothing has: whoever reads it notices.
-      EXPECT_THAT(Refusal(spec, {path + "={nonsense: 1}"}), testing::HasSubstr("--set " + path))
+      // No key takes a map with a list under a key that nothing has: whoever reads it notices.
+      EXPECT_THAT(Refusal(spec, {path + "={nonsense: [1]}"}), testing::HasSubstr("--set " + path))
           << spec;
       json spoiled = ToJson(spec);
       std::string pointer;
       for (char c : path) pointer += c == '.' || c == '[' ? "/" : c == ']' ? "" : std::string(1, c);
-      spoiled[json::json_pointer("/" + pointer)] = {{"nonsense", 1}};
+      spoiled[json::json_pointer("/" + pointer)] = {{"nonsense", {1}}};
       EXPECT_FALSE(SchemaCheck(Schema()).Accepts(spoiled)) << path << " in " << spec;
     });
   }
@@ -167,8 +167,8 @@ TEST(SpecDocs, EveryKeyIsDescribed) {
 
 TEST(SpecDocs, DefaultsOfTheSchemaAreThoseOfTheReader) {
   JobSpec plain = Accepted(kSmallSpec);
-  for (const char* section :
-       {"train", "schedule", "augmentation", "validation", "tune", "checkpoint", "target"}) {
+  for (const char* section : {"train", "schedule", "augmentation", "validation", "tune",
+                              "checkpoint", "target", "resources"}) {
     for (const auto& [key, property] : Schema()["definitions"][section]["properties"].items()) {
       if (!property.contains("default")) continue;
       bool inner = std::string(section) == "schedule" || std::string(section) == "augmentation";

@@ -32,6 +32,7 @@ class SchemaCheck {
     if (keyword == "enum")
       return std::find(argument.begin(), argument.end(), value) != argument.end();
     if (keyword == "anyOf") return Count(argument, value) > 0;
+    if (keyword == "oneOf") return Count(argument, value) == 1;
     if (keyword == "allOf") return Count(argument, value) == argument.size();
     if (keyword == "minimum") return !value.is_number() || value >= argument;
     if (keyword == "maximum") return !value.is_number() || value <= argument;

@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "coordinator/launch/pools_parts.h"

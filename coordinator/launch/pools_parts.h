@@ -1,8 +1,10 @@
 // The sections of the pools file, for pools_file.cc.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "coordinator/launch/pools.h"

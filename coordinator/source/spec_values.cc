@@ -17,6 +17,9 @@ namespace {
 using Kind = YamlNode::Kind;
 
 constexpr size_t kValueBytesMax = 40;
+constexpr int64_t kMiB = int64_t{1} << 20;
+constexpr int64_t kGiB = int64_t{1} << 30;
+constexpr int64_t kBytesMax = 65'536 * kGiB;  // of any memory
 constexpr int64_t kMB = 1'000'000;
 constexpr int64_t kGB = 1'000'000'000;
 

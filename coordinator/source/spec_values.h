@@ -11,16 +11,12 @@
 
 namespace trainyard::coordinator {
 
-inline constexpr int64_t kMiB = int64_t{1} << 20;
-inline constexpr int64_t kGiB = int64_t{1} << 30;
-inline constexpr int64_t kBytesMax = 65'536 * kGiB;  // of any memory
-
 // Each returns whether it read a value; otherwise it has added a problem and left `out` alone.
 
 // "90s", "30m", "1h30m", "2d", in milliseconds. `range` names the limits in the message.
 bool ReadDuration(const YamlNode& node, const std::string& path, int64_t low_ms, int64_t high_ms,
                   std::string_view range, int64_t* out, SpecProblems* problems);
-// "12GiB", "800MB": from 1MiB to kBytesMax.
+// "12GiB", "800MB": from 1MiB to 65536GiB.
 bool ReadBytes(const YamlNode& node, const std::string& path, int64_t* out, SpecProblems* problems);
 // A map of names to values, as proto/labels.h allows them.
 bool ReadLabels(const YamlNode& node, const std::string& path,

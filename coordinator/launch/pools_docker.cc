@@ -135,7 +135,8 @@ void ReadGpus(const Section& section, std::vector<std::string>* gpus, SpecProble
 void ReadSlots(const Section& section, DockerHost* host, SpecProblems* problems) {
   ReadGpus(section, &host->gpus, problems);
   const YamlNode* gpus = section.Find("gpus");
-  const bool any_gpus = gpus != nullptr && !gpus->items.empty();
+  // A value that is no list was meant as one.
+  const bool any_gpus = gpus != nullptr && (gpus->kind != Kind::kSequence || !gpus->items.empty());
   ReadSize(section, "gpu_memory", &host->gpu_memory_bytes, problems);
   if (any_gpus) {
     section.Require("gpu_memory", "the memory of each GPU, such as 80GiB");

@@ -41,4 +41,43 @@ class PoolsFolder {
   TempFolder folder_;
 };
 
+inline constexpr char kDocker[] = R"(pools:
+  gpu:
+    docker:
+      images: {native: "registry.example:5000/trainyard/worker-cuda:0.1.0"}
+      hosts:
+        - name: gpu1
+          url: tcp://gpu1.example:2376
+          tls: {ca: ca.pem, cert: cert.pem, key: key.pem}
+          gpus: [GPU-1234-ab, MIG-5678-cd]
+          gpu_memory: 80GiB
+          cpu_slots: 3
+          cores: 7.5
+          memory: 64GB
+        - name: here
+    labels: {gpu: h100, rack: 7}
+    data_roots: [/data, /mnt/x]
+    coordinator: "[fd00::1]:7700"
+)";
+
+struct BadPools {
+  std::string text;
+  std::string message;  // behind the file's name
+};
+
+inline void ExpectRefusals(const std::vector<BadPools>& cases) {
+  const PoolsFolder folder;
+  for (const BadPools& bad : cases) {
+    EXPECT_EQ(folder.Refusal(bad.text), "pools.yaml:" + bad.message) << bad.text;
+  }
+}
+
+// A pool with this list of hosts, in line 2.
+inline std::string Hosts(const std::string& hosts) {
+  return "pools: {a: {docker: {hosts:\n" + hosts + "}}}";
+}
+
+// A pool with one host that has these keys.
+inline std::string Host(const std::string& keys) { return Hosts("[{name: h,\n" + keys + "}]"); }
+
 }  // namespace trainyard::coordinator

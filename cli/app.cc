@@ -63,6 +63,7 @@ void BuildApp(CLI::App& app, Context& context) {
   AddTweak(app, context);
   AddModel(app, context);
   AddProject(app, context);
+  AddPool(app, context);
   AddWorker(app, context);
   AddVersion(app, context);
 }

@@ -40,6 +40,7 @@ void AddJob(CLI::App& app, Context& context);
 void AddTweak(CLI::App& app, Context& context);
 void AddModel(CLI::App& app, Context& context);
 void AddProject(CLI::App& app, Context& context);
+void AddPool(CLI::App& app, Context& context);
 void AddWorker(CLI::App& app, Context& context);
 void AddVersion(CLI::App& app, Context& context);
 

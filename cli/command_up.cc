@@ -26,6 +26,7 @@ struct Options {
   int poll_ms = 0;
   std::vector<std::string> data_roots;
   std::string worker_binary;
+  std::string pools;
   bool allow_file_urls = false;
   bool listen_anywhere = false;
   bool verbose = false;
@@ -82,6 +83,7 @@ absl::StatusOr<int> Up(const Context& context, Options options) {
     add("--data-root", fs::absolute(root).string());
   if (!options.worker_binary.empty())
     add("--worker-binary", fs::absolute(options.worker_binary).string());
+  if (!options.pools.empty()) add("--pools", fs::absolute(options.pools).string());
   if (options.poll_ms > 0) add("--poll-ms", std::to_string(options.poll_ms));
   if (options.allow_file_urls) arguments.push_back("--allow-file-urls");
   if (options.listen_anywhere) arguments.push_back("--insecure-listen-anywhere");
@@ -108,6 +110,7 @@ void AddUp(CLI::App& app, Context& context) {
       app, "up", "Start a coordinator and its local workers, for one machine",
       "  trainyard up\n"
       "  trainyard up --workers 2 --threads 4 --data-root /data\n"
+      "  trainyard up --pools pools.yaml --workers 0\n"
       "  trainyard up --state-dir /srv/trainyard --listen 127.0.0.1:7800\n"
       "\nCtrl-C checkpoints and stops the workers; the next `up` with the same state goes on.");
   auto options = std::make_shared<Options>();
@@ -135,6 +138,11 @@ void AddUp(CLI::App& app, Context& context) {
   command
       ->add_option("--worker-binary", options->worker_binary,
                    "The worker program (default: beside the coordinator)")
+      ->type_name("FILE");
+  command
+      ->add_option("--pools", options->pools,
+                   "A file that says where else workers may be started: Docker hosts, Slurm "
+                   "clusters (docs/pools.md)")
       ->type_name("FILE");
   command
       ->add_option("--poll-ms", options->poll_ms,

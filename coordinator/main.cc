@@ -84,6 +84,9 @@ void Declare(CLI::App& app, Flags& flags) {
                    kDefaultDataRoot, " if it exists]"));
   app.add_option("--worker-binary", service.worker_binary,
                  "The worker program [beside this one, else on the PATH]");
+  app.add_option("--pools", service.pools_file,
+                 "File that says where else workers may be started: Docker hosts, Slurm clusters "
+                 "(docs/pools.md)");
   app.add_option("--poll-ms", flags.poll_ms,
                  "Milliseconds between two looks at a watched repository [2000 for those on this "
                  "machine, 30000 for others]")

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/effects.h"
+#include "coordinator/launch/pools_file.h"
 #include "coordinator/launch/process.h"
 #include "coordinator/loop.h"
 #include "coordinator/rpc/client_service.h"
@@ -84,6 +85,7 @@ class RunningService final : public Service {
   absl::Status Open() {
     threads_per_worker_ = ThreadsPerWorker(options_);
     if (auto status = CheckOptions(options_); !status.ok()) return status;
+    if (auto status = OpenPools(); !status.ok()) return status;
     if (auto status = OpenStore(); !status.ok()) return status;
     if (auto status = OpenLoop(); !status.ok()) return status;
     if (auto status = OpenLauncher(); !status.ok()) return status;
@@ -102,6 +104,14 @@ class RunningService final : public Service {
   int threads_per_worker() const override { return threads_per_worker_; }
 
  private:
+  absl::Status OpenPools() {
+    if (options_.pools_file.empty()) return absl::OkStatus();
+    auto pools = ReadPools(options_.pools_file);
+    if (!pools.ok()) return pools.status();
+    pools_ = *std::move(pools);
+    return absl::OkStatus();
+  }
+
   absl::Status OpenStore() {
     auto records = Records::Open(options_.state_dir);
     if (!records.ok()) return records.status();
@@ -182,6 +192,7 @@ class RunningService final : public Service {
 
   const ServiceOptions options_;
   int threads_per_worker_ = 1;
+  std::vector<PoolConfig> pools_;  // of the pools file
   std::string address_;
 
   // In the order in which they are built.

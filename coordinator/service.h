@@ -22,6 +22,7 @@ struct ServiceOptions {
   int workers = 1;             // of the process pool at most; 0: none
   int threads_per_worker = 0;  // 0: the machine's cores, shared out
   std::string worker_binary;   // of the process pool
+  std::string pools_file;      // docs/pools.md; empty: the process pool only
   std::vector<std::string> data_roots;
   bool allow_file_urls = false;
   int64_t poll_local_ms = 2'000;

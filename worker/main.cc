@@ -6,15 +6,19 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <random>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "CLI/App.hpp"
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "proto/labels.h"
 #include "spdlog/spdlog.h"
 #include "worker/agent/agent.h"
 #include "worker/agent/blob_cache.h"
@@ -36,6 +40,7 @@ struct Flags {
   std::string work_folder;
   std::string cache_folder;
   std::string pool = "external";
+  std::map<std::string, std::string> labels;
   std::string backend = "cpu";
   int64_t launch = 0;
   int threads = 0;
@@ -56,6 +61,33 @@ std::string DefaultCache() {
   return absl::StrCat(fs::temp_directory_path().string(), "/trainyard-", getuid());
 }
 
+// "site=berlin" and so on; a form that no job could ask for is refused.
+std::map<std::string, std::string> ParseLabels(const std::vector<std::string>& written) {
+  std::map<std::string, std::string> labels;
+  for (const std::string& label : written) {
+    const size_t equals = std::min(label.find('='), label.size());
+    const std::string name = label.substr(0, equals);
+    const std::string value = label.substr(std::min(equals + 1, label.size()));
+    std::string expected;
+    if (equals == label.size()) {
+      expected = "NAME=VALUE";
+    } else if (!IsLabelName(name)) {
+      expected = kLabelNameForm;
+    } else if (!IsLabelValue(value)) {
+      expected = kLabelValueForm;
+    } else if (!labels.emplace(name, value).second) {
+      expected = "each name once";
+    } else if (labels.size() > kLabelsMax) {
+      expected = absl::StrCat("at most ", kLabelsMax, " labels");
+    }
+    if (!expected.empty()) {
+      throw CLI::ValidationError(
+          "--label", absl::StrCat("found '", absl::CHexEscape(label), "', expected ", expected));
+    }
+  }
+  return labels;
+}
+
 void Declare(CLI::App& app, Flags& flags) {
   app.set_version_flag("--version", kVersion);
   app.add_option("--coordinator", flags.coordinator, "Address of the coordinator, host:port")
@@ -67,6 +99,13 @@ void Declare(CLI::App& app, Flags& flags) {
                  "Folder for fetched sources and data, shared by the workers of a host "
                  "[~/.cache/trainyard]");
   app.add_option("--pool", flags.pool, "Pool that this worker belongs to")->capture_default_str();
+  app.add_option_function<std::vector<std::string>>(
+         "--label",
+         [&flags](const std::vector<std::string>& written) { flags.labels = ParseLabels(written); },
+         "What jobs may ask for, NAME=VALUE, can be repeated; of workers started by hand")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--backend", flags.backend, "What computes: cpu or reference")
       ->check(CLI::IsMember({"cpu", "reference"}))
       ->capture_default_str();
@@ -106,6 +145,7 @@ v1::RegisterRequest Identity(const Flags& flags) {
   identity.set_device(
       absl::StrCat(flags.backend, ", ", threads, threads == 1 ? " thread" : " threads"));
   identity.set_version(kVersion);
+  identity.mutable_labels()->insert(flags.labels.begin(), flags.labels.end());
   identity.set_incarnation(
       absl::StrCat(absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8),
                    absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8)));

@@ -1,4 +1,4 @@
-// The pools file (docs/operations.md), resolved: where workers may be started, beside this machine.
+// The pools file (docs/pools.md), resolved: where workers may be started, beside this machine.
 #pragma once
 
 #include <cstdint>

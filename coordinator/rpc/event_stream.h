@@ -79,7 +79,8 @@ class EventStream final : public grpc::ServerWriteReactor<v1::Event>,
   bool finished_ = false;
   bool live_ = false;  // has caught up once
   bool one_job_ = false;
-  bool ended_ = false;  // the watched job has ended: what is there still is all there will be
+  bool ended_ = false;    // the watched job has ended: what is there still is all there will be
+  int64_t ended_by_ = 0;  // the cursor by which it had, which may not be published yet
 };
 
 }  // namespace trainyard::coordinator

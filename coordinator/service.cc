@@ -10,11 +10,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "coordinator/access/access.h"
 #include "coordinator/effects.h"
 #include "coordinator/launch/pools_file.h"
 #include "coordinator/launch/process.h"
 #include "coordinator/loop.h"
 #include "coordinator/rpc/client_service.h"
+#include "coordinator/rpc/guarded_client.h"
 #include "coordinator/rpc/server.h"
 #include "coordinator/rpc/worker_gateway.h"
 #include "coordinator/store/blobs.h"
@@ -28,6 +31,26 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kProcessPool[] = "process";
+
+// Whether only this machine can reach the coordinator.
+bool OnlyLoopback(const std::vector<std::string>& listen) {
+  return std::ranges::all_of(listen, [](const auto& address) { return IsLoopback(address); });
+}
+
+// What is beyond this machine is TLS, unless somebody insists.
+std::vector<Listener> ListenersOf(const ServiceOptions& options) {
+  std::vector<Listener> listeners;
+  for (const std::string& address : options.listen) {
+    listeners.push_back({address, !IsLoopback(address) && !options.listen_anywhere});
+  }
+  return listeners;
+}
+
+// Which one the workers of this machine dial: the first plain one, else the first.
+const Listener& ForThisMachine(const std::vector<Listener>& listeners) {
+  const auto plain = std::ranges::find(listeners, false, &Listener::tls);
+  return plain == listeners.end() ? listeners.front() : *plain;
+}
 
 // What a worker on this machine dials: of an address that listens everywhere, the loopback one.
 std::string WorkerTarget(const std::string& address) {
@@ -45,11 +68,8 @@ int ThreadsPerWorker(const ServiceOptions& options) {
 }
 
 absl::Status CheckOptions(const ServiceOptions& options) {
-  if (!IsLoopback(options.listen) && !options.listen_anywhere) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--listen: ", options.listen,
-        " can be reached from other machines, and nobody would be asked "
-        "for a password yet; listen on 127.0.0.1, or insist with --insecure-listen-anywhere"));
+  if (options.listen.empty()) {
+    return absl::InvalidArgumentError("--listen: found none, expected host:port");
   }
   if (options.workers > 0 && access(options.worker_binary.c_str(), X_OK) != 0) {
     return absl::InvalidArgumentError(
@@ -88,19 +108,29 @@ class RunningService final : public Service {
     if (auto status = OpenPools(); !status.ok()) return status;
     if (auto status = OpenStore(); !status.ok()) return status;
     if (auto status = OpenLoop(); !status.ok()) return status;
+    if (auto status = OpenAccess(); !status.ok()) return status;
     if (auto status = OpenLauncher(); !status.ok()) return status;
     OpenServices();
-    auto running = StartServer(options_.listen, {client_.get(), gateway_.get()});
+    auto running =
+        StartServer(ListenersOf(options_), {access_->server_pair(), access_->client_ca_pem()},
+                    {guarded_client_.get(), gateway_.get()});
     if (!running.ok()) return running.status();
     server_ = std::move(running->server);
-    address_ = running->address;
-    launcher_->SetCoordinator(WorkerTarget(address_));
+    listeners_ = std::move(running->listeners);
+    launcher_->SetCoordinator(WorkerTarget(ForThisMachine(listeners_).address));
     loop_->Start();
     return absl::OkStatus();
   }
 
   void RequestShutdown() override { loop_->Post(core::ShutdownRequested{}); }
-  const std::string& address() const override { return address_; }
+  const std::string& address() const override { return listeners_.front().address; }
+  std::string addresses() const override {
+    return absl::StrJoin(listeners_, " and ", [](std::string* out, const Listener& listener) {
+      absl::StrAppend(out, listener.address, listener.tls ? " (TLS)" : "");
+    });
+  }
+  std::string admin_folder() const override { return access_->admin_folder(); }
+  std::string worker_folder() const override { return access_->worker_folder(); }
   int threads_per_worker() const override { return threads_per_worker_; }
 
  private:
@@ -141,13 +171,54 @@ class RunningService final : public Service {
     return absl::OkStatus();
   }
 
+  absl::Status OpenAccess() {
+    const std::vector<Listener> listeners = ListenersOf(options_);
+    AccessOptions access;
+    access.folder = fs::path(options_.state_dir) / "access";
+    access.tls = std::ranges::any_of(listeners, &Listener::tls);
+    access.require_token = options_.require_token;
+    access.require_client_certs = options_.require_client_certs;
+    access.tls_cert = options_.tls_cert;
+    access.tls_key = options_.tls_key;
+    access.tls_ca = options_.tls_ca;
+    access.tls_client_ca = options_.tls_client_ca;
+    access.names = options_.tls_names;
+    for (const Listener& listener : listeners) {
+      const std::string host = HostOf(listener.address);
+      if (listener.tls && host != "0.0.0.0" && host != "::") access.names.push_back(host);
+    }
+    access.launch_lives = [this](int64_t launch) {
+      return loop_->Read([&](const core::State& state) {
+        const auto found = state.launches.find(core::LaunchId{launch});
+        return found != state.launches.end() && found->second.state != core::LaunchState::kOver;
+      });
+    };
+    auto opened = Access::Open(std::move(access));
+    if (!opened.ok()) return opened.status();
+    access_ = *std::move(opened);
+    return CheckLocalDoor(ForThisMachine(listeners));
+  }
+
+  // A worker of this machine that dials a TLS listener has to find its address in the certificate.
+  absl::Status CheckLocalDoor(const Listener& listener) const {
+    const std::string host = HostOf(WorkerTarget(listener.address));
+    if (options_.workers == 0 || !listener.tls || IsFor(access_->server_pair().cert_pem, host)) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("--tls-cert: is not for ", host,
+                     ", which workers of this machine dial; add "
+                     "--listen 127.0.0.1:PORT for them, or ask for --workers 0"));
+  }
+
   absl::Status OpenLauncher() {
     ProcessPoolOptions pool;
     pool.worker_binary = options_.worker_binary;
     pool.arguments = {"--threads", std::to_string(threads_per_worker_)};
     // What the coordinator itself may fetch from, its own workers may too.
-    if (IsLoopback(options_.listen)) pool.arguments.push_back("--private-urls");
+    if (OnlyLoopback(options_.listen)) pool.arguments.push_back("--private-urls");
     pool.folder = fs::path(options_.state_dir) / "workers";
+    pool.issue_access = access_->Issuer(ForThisMachine(ListenersOf(options_)).tls);
     auto launcher = ProcessLauncher::Open(std::move(pool), {[this](const WorkerExit& exit) {
                                                               spdlog::info("worker {} ended: {}",
                                                                            exit.launch, exit.cause);
@@ -162,7 +233,7 @@ class RunningService final : public Service {
   void OpenServices() {
     preparer_ = MakeRepositoryPreparer(
         {(fs::path(options_.state_dir) / "repositories").string(), options_.data_roots,
-         options_.allow_file_urls, IsLoopback(options_.listen)},
+         options_.allow_file_urls, OnlyLoopback(options_.listen)},
         blobs_.get());
     WatcherOptions watching;
     watching.poll_local_ms = options_.poll_local_ms;
@@ -170,7 +241,7 @@ class RunningService final : public Service {
     watcher_ = std::make_unique<ProjectWatcher>(watching, loop_.get(), preparer_.get());
     GatewayOptions gateway;
     gateway.lease_ms = options_.settings.lease_ms;
-    gateway_ = std::make_unique<WorkerGateway>(gateway, loop_.get(), blobs_.get());
+    gateway_ = std::make_unique<WorkerGateway>(gateway, loop_.get(), blobs_.get(), access_.get());
     ClientOptions client;
     client.version = options_.version;
     client.state_dir = fs::absolute(options_.state_dir);
@@ -181,7 +252,9 @@ class RunningService final : public Service {
                                                                   blobs_.get(),
                                                                   {{kProcessPool, launcher_.get()}},
                                                                   watcher_.get(),
-                                                                  preparer_.get()});
+                                                                  preparer_.get(),
+                                                                  access_.get()});
+    guarded_client_ = std::make_unique<GuardedClient>(access_.get(), client_.get());
     effects_.Connect({loop_.get(),
                       gateway_.get(),
                       watcher_.get(),
@@ -193,18 +266,20 @@ class RunningService final : public Service {
   const ServiceOptions options_;
   int threads_per_worker_ = 1;
   std::vector<PoolConfig> pools_;  // of the pools file
-  std::string address_;
+  std::vector<Listener> listeners_;
 
   // In the order in which they are built.
   std::unique_ptr<Records> records_;
   std::unique_ptr<Blobs> blobs_;
   Effects effects_;
   std::unique_ptr<Loop> loop_;
+  std::unique_ptr<Access> access_;
   std::unique_ptr<ProcessLauncher> launcher_;
   std::unique_ptr<SourcePreparer> preparer_;
   std::unique_ptr<ProjectWatcher> watcher_;
   std::unique_ptr<WorkerGateway> gateway_;
   std::unique_ptr<ClientService> client_;
+  std::unique_ptr<GuardedClient> guarded_client_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -18,6 +18,7 @@
 #include "CLI/Formatter.hpp"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "proto/access.h"
 #include "proto/labels.h"
 #include "spdlog/spdlog.h"
 #include "worker/agent/agent.h"
@@ -37,6 +38,7 @@ constexpr int kWakeUp = SIGUSR2;  // ends the signal thread
 
 struct Flags {
   std::string coordinator = "localhost:7700";
+  std::string access_folder;
   std::string work_folder;
   std::string cache_folder;
   std::string pool = "external";
@@ -93,6 +95,9 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_option("--coordinator", flags.coordinator, "Address of the coordinator, host:port")
       ->envname("TRAINYARD_COORDINATOR")
       ->capture_default_str();
+  app.add_option("--access", flags.access_folder,
+                 "Folder with what the coordinator asks for: token, ca.pem, cert.pem and key.pem")
+      ->envname("TRAINYARD_ACCESS");
   app.add_option("--work-dir", flags.work_folder,
                  "Folder for what is under way [the cache folder's `work`]");
   app.add_option("--cache-dir", flags.cache_folder,
@@ -127,7 +132,10 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_flag("--verbose", flags.verbose, "Log more");
   app.footer(
       "Ends with 0 when the coordinator says so, 143 after SIGTERM (130 after SIGINT), 6 when no "
-      "coordinator could be reached for the orphan limit, 2 on wrong flags, 1 on other errors.");
+      "coordinator could be reached for the orphan limit, 8 when the coordinator does not let it "
+      "in "
+      "(its token is revoked, expired or not for workers), 2 on wrong flags or a broken access "
+      "folder, 1 on other errors.");
 }
 
 v1::RegisterRequest Identity(const Flags& flags) {
@@ -177,21 +185,36 @@ void WaitForSignals(const sigset_t& signals, agent::Agent& worker) {
   }
 }
 
+// Nothing to show where there is no access folder.
+absl::StatusOr<AccessKeys> ReadKeys(const std::string& folder) {
+  if (folder.empty()) return AccessKeys{};
+  std::vector<std::string> warnings;
+  auto keys = ReadAccessFolder(folder, &warnings);
+  for (const std::string& warning : warnings) spdlog::warn("{}", warning);
+  return keys;
+}
+
 int Work(const Flags& flags, const sigset_t& signals) {
+  const absl::StatusOr<AccessKeys> keys = ReadKeys(flags.access_folder);
+  if (!keys.ok()) {
+    spdlog::error("{}", std::string(keys.status().message()));
+    return agent::kExitUsage;
+  }
   absl::StatusOr<agent::WorkFolder> work = agent::WorkFolder::Open(flags.work_folder);
   if (!work.ok()) {
     spdlog::error("{}", std::string(work.status().message()));
     return agent::kExitError;
   }
-  agent::BlobClient blobs(agent::MakeChannel(flags.coordinator));
+  agent::BlobClient blobs(agent::MakeChannel(flags.coordinator, *keys));
   agent::BlobCache cache(flags.cache_folder + "/blobs");
   agent::NativeRunner runner({flags.backend, flags.threads, work->path(), {flags.private_urls, ""}},
                              blobs, cache);
   agent::AgentOptions options;
   options.session.identity = Identity(flags);
+  options.session.keys = *keys;
   options.session.orphan_limit = std::chrono::seconds(flags.orphan_limit_s);
   options.grace = std::chrono::seconds(flags.grace_s);
-  agent::Agent worker(agent::MakeChannel(flags.coordinator), runner, options);
+  agent::Agent worker(agent::MakeChannel(flags.coordinator, *keys), runner, options);
   spdlog::info("worker {} ({}) looks for its coordinator at {}", options.session.identity.name(),
                options.session.identity.device(), flags.coordinator);
 

@@ -1,6 +1,6 @@
 // The service Trainyard: what people, pipelines and the dashboard call. One file per resource:
-// project_calls, source_calls, job_calls, log_calls, model_calls, worker_calls; events in
-// event_stream.
+// project_calls, source_calls, job_calls, log_calls, model_calls, worker_calls, token_calls; events
+// in event_stream. It asks nobody who they are: that is GuardedClient's part.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/access/access.h"
 #include "coordinator/launch/launcher.h"
 #include "coordinator/loop.h"
 #include "coordinator/rpc/event_stream.h"
@@ -44,6 +45,7 @@ struct ClientParts {
   std::map<std::string, Launcher*> launchers;  // by pool
   ProjectWatcher* watcher = nullptr;
   SourcePreparer* preparer = nullptr;
+  Access* access = nullptr;
 };
 
 class ClientService final
@@ -85,8 +87,8 @@ class ClientService final
   grpc::Status TweakJob(grpc::ServerContext* context, const v1::TweakJobRequest* request,
                         v1::TweakJobResponse* response) override;
 
-  grpc::ServerWriteReactor<v1::Event>* WatchEvents(grpc::CallbackServerContext* context,
-                                                   const v1::WatchEventsRequest* request) override;
+  EventStream* WatchEvents(grpc::CallbackServerContext* context,
+                           const v1::WatchEventsRequest* request) override;
   grpc::Status GetJobLogs(grpc::ServerContext* context, const v1::GetJobLogsRequest* request,
                           grpc::ServerWriter<v1::LogChunk>* writer) override;
 
@@ -101,6 +103,13 @@ class ClientService final
                          v1::ListPoolsResponse* response) override;
   grpc::Status DrainWorker(grpc::ServerContext* context, const v1::DrainWorkerRequest* request,
                            v1::Worker* response) override;
+
+  grpc::Status CreateToken(grpc::ServerContext* context, const v1::CreateTokenRequest* request,
+                           v1::CreateTokenResponse* response) override;
+  grpc::Status ListTokens(grpc::ServerContext* context, const v1::ListTokensRequest* request,
+                          v1::ListTokensResponse* response) override;
+  grpc::Status RevokeToken(grpc::ServerContext* context, const v1::RevokeTokenRequest* request,
+                           v1::Token* response) override;
 
  private:
   // Asks the loop about a job and answers with the job as it is then.

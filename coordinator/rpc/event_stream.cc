@@ -90,6 +90,14 @@ EventStream* EventStream::Start(const v1::WatchEventsRequest& request, Options o
   return stream.get();
 }
 
+void EventStream::Keep(std::unique_ptr<OpenCalls::Entry> entry) { entry_ = std::move(entry); }
+
+void EventStream::End(const absl::Status& why) {
+  std::lock_guard lock(mutex_);
+  ending_ = why;
+  AdvanceLocked();
+}
+
 void EventStream::Advance() {
   std::lock_guard lock(mutex_);
   AdvanceLocked();
@@ -97,6 +105,7 @@ void EventStream::Advance() {
 
 void EventStream::AdvanceLocked() {
   if (writing_ || finished_ || watch_ == nullptr) return;
+  if (ending_) return FinishLocked(*ending_);
   if (taken_.empty()) {
     if (const int64_t lag = loop_->last_cursor() - watch_->cursor();
         live_ && lag > options_.lag_max) {
@@ -150,6 +159,7 @@ void EventStream::OnCancel() {
 }
 
 void EventStream::OnDone() {
+  entry_.reset();  // nobody ends us any more
   std::unique_ptr<Watch> watch;
   std::shared_ptr<EventStream> self;
   {

@@ -15,22 +15,6 @@ LaunchOrder OrderOf(core::LaunchId launch, const core::SlotName& slot, std::stri
 
 }  // namespace
 
-core::WorkerExited ToEvent(const WorkerExit& exit) {
-  core::WorkerExited event{core::LaunchId{exit.launch}, core::ExitKind::kCode, exit.exit_code,
-                           exit.cause};
-  if (exit.unknown) {
-    event.kind = core::ExitKind::kUnknown;
-    event.number = 0;
-  } else if (exit.out_of_memory) {
-    event.kind = core::ExitKind::kOutOfMemory;
-    event.number = exit.signal;
-  } else if (exit.signal != 0) {
-    event.kind = core::ExitKind::kSignal;
-    event.number = exit.signal;
-  }
-  return event;
-}
-
 void Effects::Connect(Parts parts) { parts_ = std::move(parts); }
 
 void Effects::Finish() {

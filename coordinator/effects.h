@@ -19,9 +19,6 @@
 
 namespace trainyard::coordinator {
 
-// How a worker process ended, as the core hears it.
-core::WorkerExited ToEvent(const WorkerExit& exit);
-
 class Effects final : public Performer {
  public:
   struct Parts {

@@ -6,15 +6,17 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <set>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "coordinator/access/access.h"
+#include "coordinator/dialing.h"
 #include "coordinator/effects.h"
+#include "coordinator/launch/launchers.h"
 #include "coordinator/launch/pools_file.h"
-#include "coordinator/launch/process.h"
 #include "coordinator/loop.h"
 #include "coordinator/rpc/client_service.h"
 #include "coordinator/rpc/guarded_client.h"
@@ -30,8 +32,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kProcessPool[] = "process";
-
 // Whether only this machine can reach the coordinator.
 bool OnlyLoopback(const std::vector<std::string>& listen) {
   return std::ranges::all_of(listen, [](const auto& address) { return IsLoopback(address); });
@@ -44,21 +44,6 @@ std::vector<Listener> ListenersOf(const ServiceOptions& options) {
     listeners.push_back({address, !IsLoopback(address) && !options.listen_anywhere});
   }
   return listeners;
-}
-
-// Which one the workers of this machine dial: the first plain one, else the first.
-const Listener& ForThisMachine(const std::vector<Listener>& listeners) {
-  const auto plain = std::ranges::find(listeners, false, &Listener::tls);
-  return plain == listeners.end() ? listeners.front() : *plain;
-}
-
-// What a worker on this machine dials: of an address that listens everywhere, the loopback one.
-std::string WorkerTarget(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  const std::string host = address.substr(0, colon);
-  if (host == "0.0.0.0") return absl::StrCat("127.0.0.1", address.substr(colon));
-  if (host == "[::]") return absl::StrCat("[::1]", address.substr(colon));
-  return address;
 }
 
 int ThreadsPerWorker(const ServiceOptions& options) {
@@ -109,7 +94,7 @@ class RunningService final : public Service {
     if (auto status = OpenStore(); !status.ok()) return status;
     if (auto status = OpenLoop(); !status.ok()) return status;
     if (auto status = OpenAccess(); !status.ok()) return status;
-    if (auto status = OpenLauncher(); !status.ok()) return status;
+    if (auto status = OpenLaunchers(); !status.ok()) return status;
     OpenServices();
     auto running =
         StartServer(ListenersOf(options_), {access_->server_pair(), access_->client_ca_pem()},
@@ -117,7 +102,10 @@ class RunningService final : public Service {
     if (!running.ok()) return running.status();
     server_ = std::move(running->server);
     listeners_ = std::move(running->listeners);
-    launcher_->SetCoordinator(WorkerTarget(ForThisMachine(listeners_).address));
+    launchers_->SetCoordinator(kProcessPool, ForThisMachine(listeners_).address);
+    for (const PoolConfig& pool : pools_) {
+      launchers_->SetCoordinator(pool.name, ForPool(pool, listeners_)->address);
+    }
     loop_->Start();
     return absl::OkStatus();
   }
@@ -139,6 +127,10 @@ class RunningService final : public Service {
     auto pools = ReadPools(options_.pools_file);
     if (!pools.ok()) return pools.status();
     pools_ = *std::move(pools);
+    for (const PoolConfig& pool : pools_) {
+      auto dialled = ForPool(pool, ListenersOf(options_));
+      if (!dialled.ok()) return dialled.status();
+    }
     return absl::OkStatus();
   }
 
@@ -159,6 +151,9 @@ class RunningService final : public Service {
       loop_options.settings.pools[kProcessPool] = {
           .kind = kProcessPool,
           .hosts = {{"", std::vector<core::Abilities>(static_cast<size_t>(options_.workers))}}};
+    }
+    for (const PoolConfig& pool : pools_) {
+      loop_options.settings.pools[pool.name] = ToSettings(pool);
     }
     auto loop = Loop::Open(std::move(loop_options), records_.get(), &effects_);
     if (!loop.ok()) return loop.status();
@@ -200,8 +195,8 @@ class RunningService final : public Service {
   }
 
   // A worker of this machine that dials a TLS listener has to find its address in the certificate.
-  absl::Status CheckLocalDoor(const Listener& listener) const {
-    const std::string host = HostOf(WorkerTarget(listener.address));
+  absl::Status CheckLocalDoor(const Dialled& listener) const {
+    const std::string host = HostOf(listener.address);
     if (options_.workers == 0 || !listener.tls || IsFor(access_->server_pair().cert_pem, host)) {
       return absl::OkStatus();
     }
@@ -211,28 +206,39 @@ class RunningService final : public Service {
                      "--listen 127.0.0.1:PORT for them, or ask for --workers 0"));
   }
 
-  absl::Status OpenLauncher() {
-    ProcessPoolOptions pool;
-    pool.worker_binary = options_.worker_binary;
-    pool.arguments = {"--threads", std::to_string(threads_per_worker_)};
+  absl::Status OpenLaunchers() {
+    const fs::path state_dir = options_.state_dir;
+    LaunchersOptions launchers;
+    launchers.process.worker_binary = options_.worker_binary;
+    launchers.process.arguments = {"--threads", std::to_string(threads_per_worker_)};
     // What the coordinator itself may fetch from, its own workers may too.
-    if (OnlyLoopback(options_.listen)) pool.arguments.push_back("--private-urls");
-    pool.folder = fs::path(options_.state_dir) / "workers";
-    pool.issue_access = access_->Issuer(ForThisMachine(ListenersOf(options_)).tls);
-    auto launcher = ProcessLauncher::Open(std::move(pool), {[this](const WorkerExit& exit) {
-                                                              spdlog::info("worker {} ended: {}",
-                                                                           exit.launch, exit.cause);
-                                                              loop_->Post(ToEvent(exit));
-                                                            },
-                                                            nullptr});
-    if (!launcher.ok()) return launcher.status();
-    launcher_ = *std::move(launcher);
+    if (OnlyLoopback(options_.listen)) launchers.process.arguments.push_back("--private-urls");
+    launchers.folder = launchers.process.folder = state_dir / "workers";
+    launchers.process.issue_access = access_->Issuer(ForThisMachine(ListenersOf(options_)).tls);
+    launchers.pools = pools_;
+    launchers.coordinator_id = access_->coordinator_id();
+    launchers.issuer_of = [this](const PoolConfig& pool) {
+      return access_->Issuer(ForPool(pool, ListenersOf(options_))->tls);
+    };
+    auto opened =
+        Launchers::Open(std::move(launchers), [this](auto what) { loop_->Post(std::move(what)); });
+    if (!opened.ok()) return opened.status();
+    launchers_ = *std::move(opened);
     return absl::OkStatus();
+  }
+
+  // A path may be named if some worker has it; it is read here, to check it.
+  std::vector<std::string> DataRoots() const {
+    std::set<std::string> roots(options_.data_roots.begin(), options_.data_roots.end());
+    for (const PoolConfig& pool : pools_) {
+      roots.insert(pool.data_roots.begin(), pool.data_roots.end());
+    }
+    return {roots.begin(), roots.end()};
   }
 
   void OpenServices() {
     preparer_ = MakeRepositoryPreparer(
-        {(fs::path(options_.state_dir) / "repositories").string(), options_.data_roots,
+        {(fs::path(options_.state_dir) / "repositories").string(), DataRoots(),
          options_.allow_file_urls, OnlyLoopback(options_.listen)},
         blobs_.get());
     WatcherOptions watching;
@@ -245,22 +251,14 @@ class RunningService final : public Service {
     ClientOptions client;
     client.version = options_.version;
     client.state_dir = fs::absolute(options_.state_dir);
-    client.data_roots = options_.data_roots;
+    client.data_roots = DataRoots();
     client.started_wall_ms = Clock::System().WallMs();
-    client_ = std::make_unique<ClientService>(client, ClientParts{loop_.get(),
-                                                                  records_.get(),
-                                                                  blobs_.get(),
-                                                                  {{kProcessPool, launcher_.get()}},
-                                                                  watcher_.get(),
-                                                                  preparer_.get(),
-                                                                  access_.get()});
+    client_ = std::make_unique<ClientService>(
+        client, ClientParts{loop_.get(), records_.get(), blobs_.get(), launchers_->by_pool(),
+                            watcher_.get(), preparer_.get(), access_.get()});
     guarded_client_ = std::make_unique<GuardedClient>(access_.get(), client_.get());
-    effects_.Connect({loop_.get(),
-                      gateway_.get(),
-                      watcher_.get(),
-                      blobs_.get(),
-                      records_.get(),
-                      {{kProcessPool, launcher_.get()}}});
+    effects_.Connect({loop_.get(), gateway_.get(), watcher_.get(), blobs_.get(), records_.get(),
+                      launchers_->by_pool()});
   }
 
   const ServiceOptions options_;
@@ -274,7 +272,7 @@ class RunningService final : public Service {
   Effects effects_;
   std::unique_ptr<Loop> loop_;
   std::unique_ptr<Access> access_;
-  std::unique_ptr<ProcessLauncher> launcher_;
+  std::unique_ptr<Launchers> launchers_;
   std::unique_ptr<SourcePreparer> preparer_;
   std::unique_ptr<ProjectWatcher> watcher_;
   std::unique_ptr<WorkerGateway> gateway_;

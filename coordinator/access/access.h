@@ -70,6 +70,9 @@ class Access {
   // one. Must not outlive this.
   AccessIssuer Issuer(bool over_tls) const;
 
+  // Tells what this coordinator launched from what another one did.
+  std::string coordinator_id() const { return launch_tokens_.CoordinatorId(); }
+
   // The access folders to hand out; empty where nobody is asked for a token, or where there were
   // tokens of that kind already.
   std::string admin_folder() const { return FolderIfThere("admin"); }

@@ -60,14 +60,21 @@ absl::StatusOr<LaunchTokens> LaunchTokens::Open(const std::filesystem::path& key
   return LaunchTokens(*std::move(key));
 }
 
-std::string LaunchTokens::Issue(int64_t launch) const {
-  const std::string named = absl::StrCat("trainyard launch ", launch);
+std::string LaunchTokens::Mac(std::string_view text) const {
   unsigned char mac[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
   HMAC(EVP_sha256(), key_.data(), static_cast<int>(key_.size()),
-       reinterpret_cast<const unsigned char*>(named.data()), named.size(), mac, &size);
-  const std::string bytes(reinterpret_cast<const char*>(mac), size);
-  return absl::StrCat("tyl_", launch, "_", absl::WebSafeBase64Escape(bytes));
+       reinterpret_cast<const unsigned char*>(text.data()), text.size(), mac, &size);
+  return {reinterpret_cast<const char*>(mac), size};
+}
+
+std::string LaunchTokens::Issue(int64_t launch) const {
+  const std::string mac = Mac(absl::StrCat("trainyard launch ", launch));
+  return absl::StrCat("tyl_", launch, "_", absl::WebSafeBase64Escape(mac));
+}
+
+std::string LaunchTokens::CoordinatorId() const {
+  return absl::BytesToHexString(Mac("trainyard coordinator").substr(0, 8));
 }
 
 std::optional<int64_t> LaunchTokens::Check(std::string_view token) const {

@@ -30,6 +30,8 @@ class LaunchTokens {
   static absl::StatusOr<LaunchTokens> Open(const std::filesystem::path& key_file);
 
   std::string Issue(int64_t launch) const;
+  // 16 hex digits that are this coordinator's for as long as its key lasts, and no secret.
+  std::string CoordinatorId() const;
   // The launch that it names; nothing: it was not issued here.
   std::optional<int64_t> Check(std::string_view token) const;
   // Whether it has the form of one.
@@ -37,6 +39,8 @@ class LaunchTokens {
 
  private:
   explicit LaunchTokens(std::string key) : key_(std::move(key)) {}
+  // HMAC-SHA256 under the key (RFC 2104).
+  std::string Mac(std::string_view text) const;
   std::string key_;
 };
 

@@ -65,13 +65,14 @@ void Put(const core::Budget& from, stored::Budget* to) {
 }
 
 void Put(const core::Needs& from, stored::Needs* to) {
-  const auto& [pool, runtime, gpu, gpu_memory_bytes, labels, priority] = from;
+  const auto& [pool, runtime, gpu, gpu_memory_bytes, labels, priority, paths] = from;
   to->set_pool(pool);
   to->set_runtime(runtime);
   to->set_gpu(StoredName(gpu));
   to->set_gpu_memory_bytes(gpu_memory_bytes);
   for (const auto& [name, value] : labels) (*to->mutable_labels())[name] = value;
   to->set_priority(priority);
+  for (const std::string& path : paths) to->add_paths(path);
 }
 
 void Get(const stored::Needs& from, core::Needs* to, Reader& reader) {
@@ -81,6 +82,7 @@ void Get(const stored::Needs& from, core::Needs* to, Reader& reader) {
   to->gpu_memory_bytes = from.gpu_memory_bytes();
   to->labels = {from.labels().begin(), from.labels().end()};
   to->priority = from.priority();
+  to->paths = {from.paths().begin(), from.paths().end()};
 }
 
 void Put(const core::JobRequest& from, stored::JobRequest* to) {
@@ -398,11 +400,12 @@ void Get(const stored::Checkpoint& from, core::Checkpoint* to, Reader& reader) {
 }
 
 void Put(const core::Abilities& from, stored::Abilities* to) {
-  const auto& [gpu, gpu_memory_bytes, labels, runtimes] = from;
+  const auto& [gpu, gpu_memory_bytes, labels, runtimes, data_roots] = from;
   to->set_gpu(gpu);
   to->set_gpu_memory_bytes(gpu_memory_bytes);
   for (const auto& [name, value] : labels) (*to->mutable_labels())[name] = value;
   for (const std::string& runtime : runtimes) to->add_runtimes(runtime);
+  for (const std::string& root : data_roots) to->add_data_roots(root);
 }
 
 void Get(const stored::Abilities& from, core::Abilities* to) {
@@ -410,6 +413,7 @@ void Get(const stored::Abilities& from, core::Abilities* to) {
   to->gpu_memory_bytes = from.gpu_memory_bytes();
   to->labels = {from.labels().begin(), from.labels().end()};
   to->runtimes = {from.runtimes().begin(), from.runtimes().end()};
+  to->data_roots = {from.data_roots().begin(), from.data_roots().end()};
 }
 
 void Put(const core::Worker& from, stored::Worker* to) {

@@ -57,6 +57,11 @@ bool CanRun(const State& state, const Worker& worker, const Attempt& attempt) {
   return Fits(state, attempt, worker.pool, worker.abilities);
 }
 
+bool IsBelow(const std::string& path, const std::string& root) {
+  if (!path.starts_with(root)) return false;
+  return path.size() == root.size() || root.ends_with('/') || path[root.size()] == '/';
+}
+
 std::string OwnerOf(const Job& job) {
   return job.request.project ? absl::StrCat("project ", job.request.project.value)
                              : job.request.source;
@@ -283,6 +288,11 @@ bool Fits(const State& state, const Attempt& attempt, const std::string& pool,
   for (const auto& [name, value] : needs.labels) {
     const auto label = can.labels.find(name);
     if (label == can.labels.end() || label->second != value) return false;
+  }
+  for (const std::string& path : needs.paths) {
+    const bool there = std::any_of(can.data_roots.begin(), can.data_roots.end(),
+                                   [&](const std::string& root) { return IsBelow(path, root); });
+    if (!there) return false;
   }
   if (needs.gpu == GpuWish::kNone && can.gpu) return false;
   if (needs.gpu == GpuWish::kRequired && !can.gpu) return false;

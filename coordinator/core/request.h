@@ -54,6 +54,7 @@ struct Needs {
   int64_t gpu_memory_bytes = 0;  // 0: network::TrainingBytes of the trial
   Labels labels;                 // that the pool or worker must have
   int priority = 0;              // higher goes first
+  std::set<std::string> paths;   // of data on the workers' hosts, absolute
   bool operator==(const Needs&) const = default;
 };
 
@@ -63,6 +64,7 @@ struct Abilities {
   int64_t gpu_memory_bytes = 0;  // 0: not known
   Labels labels;
   std::set<std::string> runtimes = {"native"};
+  std::set<std::string> data_roots = {"/"};  // folders that are there as they are here
   bool operator==(const Abilities&) const = default;
 };
 

@@ -25,6 +25,7 @@ std::string Wanted(const State& state, const Attempt& attempt) {
   for (const auto& [name, value] : needs.labels) {
     absl::StrAppend(&text, ", with ", name, "=", value);
   }
+  if (!needs.paths.empty()) absl::StrAppend(&text, ", where ", *needs.paths.begin(), " is");
   return text;
 }
 

@@ -29,7 +29,14 @@ core::PoolSettings SettingsOf(const SlurmPool& slurm, const core::Labels& labels
 }  // namespace
 
 core::PoolSettings ToSettings(const PoolConfig& config) {
-  return std::visit([&](const auto& kind) { return SettingsOf(kind, config.labels); }, config.kind);
+  core::PoolSettings settings =
+      std::visit([&](const auto& kind) { return SettingsOf(kind, config.labels); }, config.kind);
+  for (auto& [host, slots] : settings.hosts) {
+    for (core::Abilities& can : slots) {
+      can.data_roots = {config.data_roots.begin(), config.data_roots.end()};
+    }
+  }
+  return settings;
 }
 
 }  // namespace trainyard::coordinator

@@ -53,7 +53,7 @@ core::Job Job() {
                  .manual = true,
                  .again = true,
                  .train_images = 60'000};
-  job.request.needs = {"process", "program", core::GpuWish::kRequired, 17, {}, -18};
+  job.request.needs = {"process", "program", core::GpuWish::kRequired, 17, {}, -18, {kText}};
   job.request.needs.labels["site"] = kText;
   job.identity = kText;
   job.state = core::JobState::kWaiting;
@@ -128,7 +128,7 @@ TEST(StoredTest, EveryFieldOfTheOthersSurvives) {
                       "host",
                       3,
                       "cpu",
-                      {true, 4, {{"site", kText}}, {"native", "program"}},
+                      {true, 4, {{"site", kText}}, {"native", "program"}, {kText, "/data"}},
                       core::WorkerState::kBusy,
                       true,
                       {4},

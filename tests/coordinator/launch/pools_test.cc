@@ -15,8 +15,8 @@ TEST(PoolsTest, ADockerHostHasItsGpusFirstAndThenItsCpuSlots) {
                           .cpu_slots = 1});
   docker.hosts.push_back({.name = "cpu1", .cpu_slots = 2});
   docker.images = {{"native", "trainyard/worker-cuda"}, {"program", "trainyard/program-keras"}};
-  const core::PoolSettings pool =
-      ToSettings({.name = "gpu", .labels = {{"site", "berlin"}}, .kind = docker});
+  const core::PoolSettings pool = ToSettings(
+      {.name = "gpu", .labels = {{"site", "berlin"}}, .data_roots = {"/data"}, .kind = docker});
   EXPECT_EQ(pool.kind, "docker");
   EXPECT_TRUE(pool.one_attempt);
   EXPECT_FALSE(pool.queues);
@@ -30,6 +30,7 @@ TEST(PoolsTest, ADockerHostHasItsGpusFirstAndThenItsCpuSlots) {
   EXPECT_EQ(pool.hosts.at("cpu1").size(), 2u);
   for (const core::Abilities& can : slots) {
     EXPECT_EQ(can.labels, (core::Labels{{"site", "berlin"}}));
+    EXPECT_EQ(can.data_roots, std::set<std::string>{"/data"});
     EXPECT_EQ(can.runtimes, (std::set<std::string>{"native", "program"}));
   }
 }

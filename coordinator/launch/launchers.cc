@@ -38,6 +38,7 @@ absl::StatusOr<std::unique_ptr<Launchers>> Launchers::Open(LaunchersOptions opti
   return launchers;
 }
 
+Launchers::Launchers(Post post) : post_(std::move(post)) {}
 Launchers::~Launchers() = default;
 
 absl::Status Launchers::OpenPool(const LaunchersOptions& options, const PoolConfig& config) {

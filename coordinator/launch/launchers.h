@@ -47,7 +47,7 @@ class Launchers {
   void SetCoordinator(const std::string& pool, const std::string& address);
 
  private:
-  explicit Launchers(Post post) : post_(std::move(post)) {}
+  explicit Launchers(Post post);
   absl::Status OpenPool(const LaunchersOptions& options, const PoolConfig& config);
   LaunchListener ListenerOf(const std::string& pool) const;
 

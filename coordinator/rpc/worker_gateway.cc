@@ -92,7 +92,7 @@ absl::Status WorkerGateway::CheckLaunch(const Visitor& visitor,
   if (request.launch() == 0) return absl::OkStatus();
   const std::string pool = loop_->Read([&](const core::State& state) {
     const auto found = state.launches.find(core::LaunchId{request.launch()});
-    return found == state.launches.end() ? "" : found->second.pool;
+    return found == state.launches.end() ? "" : found->second.slot.host.pool;
   });
   if (request.pool() == pool) return absl::OkStatus();
   return absl::PermissionDeniedError(

@@ -38,23 +38,30 @@ core::Tweak Tweak() {
 core::Job Job() {
   core::Job job;
   job.id = {1};
-  job.request = {.project = {2},
-                 .commit = "c0ffee",
-                 .snapshot_sha256 = "aa",
-                 .spec_hash = "bb",
-                 .spec_blob = kText,
-                 .name = "name",
-                 .source = kText,
-                 .request_key = "key",
-                 .configuration = Configuration(),
-                 .target = {core::TargetMetric::kValLoss, 0.3},
-                 .tuning = {false, 5, false, 6, 7},
-                 .budget = {8, 9, 10},
-                 .manual = true,
-                 .again = true,
-                 .train_images = 60'000};
-  job.request.needs = {"process", "program", core::GpuWish::kRequired, 17, {}, -18, {kText}};
-  job.request.needs.labels["site"] = kText;
+  core::JobRequest& request = job.request;
+  request.project = {2};
+  request.commit = "c0ffee";
+  request.snapshot_sha256 = "aa";
+  request.spec_hash = "bb";
+  request.spec_blob = kText;
+  request.name = "name";
+  request.source = kText;
+  request.request_key = "key";
+  request.configuration = Configuration();
+  request.target = {core::TargetMetric::kValLoss, 0.3};
+  request.tuning = {false, 5, false, 6, 7};
+  request.budget = {8, 9, 10};
+  request.manual = true;
+  request.again = true;
+  request.train_images = 60'000;
+  core::Needs& needs = job.request.needs;
+  needs.pool = "process";
+  needs.runtime = "program";
+  needs.gpu = core::GpuWish::kRequired;
+  needs.gpu_memory_bytes = 17;
+  needs.labels["site"] = kText;
+  needs.priority = -18;
+  needs.paths.insert(kText);
   job.identity = kText;
   job.state = core::JobState::kWaiting;
   job.paused = true;

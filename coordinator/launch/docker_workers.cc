@@ -75,18 +75,17 @@ void DockerWorkers::Connect() {
     std::lock_guard lock(mutex_);
     connection = connection_ = ++last_connection_;
   }
-  loop_->Start({.path = "/version", .timeout = kAnswerMax},
-               [this, connection](const absl::StatusOr<HttpReply>& reply) {
-                 if (absl::IsCancelled(reply.status())) return;
-                 const auto version = reply.ok() ? ReadVersion(*reply) : reply.status();
-                 if (!version.ok())
-                   return OnLost(connection, std::string(version.status().message()));
-                 {
-                   std::lock_guard lock(mutex_);
-                   version_ = *version;
-                 }
-                 Watch(connection);
-               });
+  const auto on_reply = [this, connection](const absl::StatusOr<HttpReply>& reply) {
+    if (absl::IsCancelled(reply.status())) return;
+    const auto version = reply.ok() ? ReadVersion(*reply) : reply.status();
+    if (!version.ok()) return OnLost(connection, std::string(version.status().message()));
+    {
+      std::lock_guard lock(mutex_);
+      version_ = *version;
+    }
+    Watch(connection);
+  };
+  loop_->Start({.path = "/version", .timeout = kAnswerMax}, on_reply);
 }
 
 void DockerWorkers::Watch(int64_t connection) {
@@ -103,6 +102,13 @@ void DockerWorkers::Watch(int64_t connection) {
                            : reply->status == 200 ? "its event stream has ended"
                                                   : ReadMessage(*reply));
       });
+  loop_->After(kAnswerMax, [this, connection] {
+    {
+      std::lock_guard lock(mutex_);
+      if (reach_ == Reach::kUp) return;
+    }
+    OnLost(connection, "no answer in time: its event stream does not open");
+  });
 }
 
 void DockerWorkers::OnWatching() {

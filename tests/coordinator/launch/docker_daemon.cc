@@ -61,7 +61,8 @@ DockerDaemon::~DockerDaemon() {
   if (pid_ == 0) return;
   for (const std::string& id : Containers()) Call("DELETE", "/containers/" + id + "?v=1&force=1");
   End(SIGTERM);
-  umount2((folder_ / "data").c_str(), MNT_DETACH);  // one that restores its containers leaves it
+  // One that restores its containers leaves a mount.
+  while (umount2((folder_ / "data").c_str(), MNT_DETACH) == 0) continue;
 }
 
 bool DockerDaemon::Start(const std::vector<std::string>& arguments) {

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -39,7 +40,7 @@ int FreePort() {
   return port;
 }
 
-// Answers every connection with the same bytes, and closes it if told so.
+// Answers the first request of every connection with the same bytes, and closes it if told so.
 class Impostor {
  public:
   Impostor(std::string answer, bool closes) : answer_(std::move(answer)), closes_(closes) {
@@ -175,6 +176,8 @@ TEST_F(DockerHostsTest, WhoeverIsNoDockerEngineIsToldApart) {
 TEST_F(DockerHostsTest, AHostThatNeverAnswersIsGivenUp) {
   const Impostor mute("", false);
   EXPECT_THAT(Trouble(mute.url()), HasSubstr("no answer in time"));
+  const Impostor half(Answer(R"({"Version":"27.0","ApiVersion":"1.46"})"), false);
+  EXPECT_THAT(Trouble(half.url()), HasSubstr("event stream does not open"));
 }
 
 TEST_F(DockerHostsTest, AFolderThatCannotBeMadeIsNamed) {
@@ -322,6 +325,31 @@ TEST_F(DockerPartitionTest, AHostThatIsCutOffIsNoticedAndItsExitsAreToldWhenItIs
   const auto exit = told_.NextExit();
   ASSERT_TRUE(exit);
   EXPECT_EQ(exit->cause, "killed by SIGKILL, through Docker") << "the engine remembers its events";
+}
+
+// On a disk of its own, which is small.
+class DockerDiskTest : public DockerTest {
+ protected:
+  void BeforeDaemon() override {
+    std::filesystem::create_directories(folder_ / "data");
+    ASSERT_EQ(mount("none", (folder_ / "data").c_str(), "tmpfs", 0, "size=24m"), 0)
+        << strerror(errno);
+  }
+};
+
+TEST_F(DockerDiskTest, AFullDiskIsTakenForATroubleThatPasses) {
+  ASSERT_TRUE(daemon_->MakeImage("worker", "exit 7")) << daemon_->log();
+  Open(Options("worker", Host()));
+  const std::string filler = (folder_ / "data" / "filler").string();
+  std::ofstream(filler) << std::string(32 << 20, 'x');
+  const auto handle = launcher_->Launch({.launch = 1});
+  EXPECT_EQ(handle.status().code(), absl::StatusCode::kResourceExhausted) << handle.status();
+  EXPECT_THAT(std::string(handle.status().message()),
+              AllOf(HasSubstr("host here"), HasSubstr("disk is full")));
+  EXPECT_TRUE(daemon_->Containers().empty());
+  std::filesystem::remove(filler);
+  EXPECT_TRUE(launcher_->Launch({.launch = 2}).ok());
+  EXPECT_EQ(told_.NextExit()->exit_code, 7);
 }
 
 TEST_F(DockerTest, ALostHostDoesNotKeepTheOthersFromWork) {

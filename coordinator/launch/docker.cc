@@ -1,5 +1,7 @@
 #include "coordinator/launch/docker.h"
 
+#include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <utility>
 
@@ -9,6 +11,12 @@ namespace trainyard::coordinator {
 
 absl::StatusOr<std::unique_ptr<DockerLauncher>> DockerLauncher::Open(DockerPoolOptions options,
                                                                      LaunchListener listener) {
+  const std::string& id = options.coordinator_id;
+  if (id.empty() ||
+      !std::all_of(id.begin(), id.end(), [](unsigned char c) { return std::isalnum(c) != 0; })) {
+    return absl::InvalidArgumentError(absl::StrCat("pool ", options.name, ": coordinator id '", id,
+                                                   "': expected letters and digits"));
+  }
   std::error_code error;
   std::filesystem::create_directories(options.folder, error);
   if (error) {

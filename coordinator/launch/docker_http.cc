@@ -1,6 +1,9 @@
 #include "coordinator/launch/docker_http.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cctype>
@@ -9,7 +12,6 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace trainyard::coordinator {
@@ -28,8 +30,18 @@ std::string_view NameOf(std::string_view authority) {
   return authority.substr(0, authority.rfind(':'));
 }
 
-bool IsLoopbackName(std::string_view name) {
-  return name == "localhost" || name == "::1" || name.starts_with("127.");
+bool IsLoopbackName(const std::string& name) {
+  in_addr address = {};
+  return name == "localhost" || name == "::1" ||
+         (inet_pton(AF_INET, name.c_str(), &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
+}
+
+// A host and a port, and nothing that a URL could hold besides.
+bool IsAuthority(std::string_view text) {
+  return text.find(':') != std::string_view::npos &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) {
+           return std::isalnum(c) || std::strchr("-_.:[]", c) != nullptr;
+         });
 }
 
 // Whether `text` begins so, which is then taken off.
@@ -39,7 +51,7 @@ bool TakeStart(std::string_view* text, std::string_view start) {
   return true;
 }
 
-bool IsTlsError(int result, const std::string& text) {
+bool IsTlsError(CURLcode result) {
   switch (result) {
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_PEER_FAILED_VERIFICATION:
@@ -48,9 +60,23 @@ bool IsTlsError(int result, const std::string& text) {
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
       return true;
-    default:  // with TLS 1.3 a refused client hears of it when it reads
-      return absl::StrContains(text, "alert");
+    default:
+      return false;
   }
+}
+
+// With TLS 1.3 a client whose certificate is refused takes the connection for made, and hears of it
+// by an alert when it reads, or only by the end of the connection.
+bool IsCutOff(CURLcode result) {
+  return result == CURLE_RECV_ERROR || result == CURLE_SEND_ERROR || result == CURLE_GOT_NOTHING;
+}
+
+// A host that is no longer there must not be taken for one that is silent.
+int OnSocket(void*, curl_socket_t fd, curlsocktype) {
+  const int probes = 3, milliseconds = 5'000;
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+  setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, sizeof(milliseconds));
+  return CURL_SOCKOPT_OK;
 }
 
 }  // namespace
@@ -124,8 +150,8 @@ absl::StatusOr<std::unique_ptr<HttpLoop>> HttpLoop::Open(const DockerHost& host)
     }
     loop->base_ = "http://docker";  // a name must be there for the Host header
     loop->socket_ = std::string(rest);
-  } else if (TakeStart(&rest, "tcp://") && !rest.empty()) {
-    if (!tls && !IsLoopbackName(NameOf(rest))) {
+  } else if (TakeStart(&rest, "tcp://") && IsAuthority(rest)) {
+    if (!tls && !IsLoopbackName(std::string(NameOf(rest)))) {
       return absl::InvalidArgumentError(absl::StrCat(
           host.url, ": without TLS only an address of this machine may be named, such as ",
           "127.0.0.1; expected ca, cert and key"));
@@ -233,10 +259,10 @@ void HttpLoop::Configure(Transfer& transfer) const {
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, kConnectMs);
   curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout.count()));
-  // A stream may be silent for hours: this tells that its host is gone.
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-  curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 10L);
-  curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 3L);
+  curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, 2L);
+  curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, 1L);
+  if (socket_.empty()) curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, OnSocket);
   curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer.error);
   curl_easy_setopt(easy, CURLOPT_PRIVATE, &transfer);
   curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, Transfer::OnHeader);
@@ -343,12 +369,15 @@ absl::Status HttpLoop::Explain(const Transfer& transfer, int result) const {
     return absl::UnavailableError(absl::StrCat("the answer to ", transfer.request.path,
                                                " has more than ", kBodyMax, " bytes"));
   }
-  if (!host_.tls_ca.empty() && IsTlsError(result, text)) {
-    const bool refused = absl::StrContains(text, "alert");
-    return absl::UnavailableError(absl::StrCat(
-        "TLS: ",
-        refused ? absl::StrCat("the host refuses our certificate ", host_.tls_cert, ": ") : "",
-        text));
+  long connects = 0;
+  curl_easy_getinfo(transfer.easy, CURLINFO_NUM_CONNECTS, &connects);
+  if (!host_.tls_ca.empty() && IsCutOff(code) && connects > 0 && transfer.reply.status == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("TLS: the host ended the connection when it had seen our certificate ",
+                     host_.tls_cert, ": ", text));
+  }
+  if (!host_.tls_ca.empty() && IsTlsError(code)) {
+    return absl::UnavailableError(absl::StrCat("TLS: ", text));
   }
   if (result == CURLE_COULDNT_CONNECT) {
     long error = 0;

@@ -56,7 +56,9 @@ bool DockerWorkers::FollowLog(int64_t launch) {
 
 void DockerWorkers::OnLogEnd(int64_t launch, const absl::StatusOr<HttpReply>& reply) {
   if (absl::IsCancelled(reply.status())) return;
-  if (reply.ok() && reply->status != 200 && reply->status != 404) {
+  // 404 and 409: somebody has removed the container, or is about to.
+  const bool removed = reply.ok() && (reply->status == 404 || reply->status == 409);
+  if (reply.ok() && reply->status != 200 && !removed) {
     spdlog::warn("pool {}, host {}: no log of launch {}: {}", options_.name, host_.name, launch,
                  ReadMessage(*reply));
   }

@@ -113,8 +113,10 @@ absl::StatusOr<std::string> DockerWorkers::Make(const LaunchOrder& order,
   const auto id = ReadCreated(reply->body);
   if (!id.ok()) return id.status();
   if (auto status = Start(*id, *image, access); !status.ok()) {
-    // Where it cannot be removed now it is a stray, once the host is back.
-    if (!absl::IsUnavailable(status)) RemoveNow(*id).IgnoreError();
+    // Of a host that is lost it is a stray, once that is back.
+    if (!absl::IsUnavailable(status) && !RemoveNow(*id).ok()) {
+      loop_->After({}, [this, id = *id] { RemoveContainer(id, seconds(1), [] {}); });
+    }
     return status;
   }
   return *id;

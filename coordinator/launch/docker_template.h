@@ -1,5 +1,6 @@
 // The one form that a worker's container has: nothing in it comes from users, and nothing in it
-// lets a worker out (docs/operations.md lists what and why).
+// lets a worker out. Root may not be had there, nothing but its own folders be written, and no more
+// be used than the slot has.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +18,12 @@ inline constexpr char kAccessVolume[] = "/run/trainyard";
 inline constexpr char kAccessFolder[] = "/run/trainyard/access";
 
 struct ContainerPlan {
-  std::string coordinator_id;       // of whom it is
-  std::string pool;                 // likewise
-  std::string coordinator;          // host:port that it dials
-  std::string image;                //
-  const DockerHost& host;           //
-  LaunchOrder order;                //
+  std::string coordinator_id;  // whose it is
+  std::string pool;
+  std::string coordinator;  // host:port that it dials
+  std::string image;
+  const DockerHost& host;
+  LaunchOrder order;
   std::vector<std::string> mounts;  // folders of the host that it may read, at the same path
   bool access = false;              // it is given access files
   bool private_urls = false;        // it may fetch from private networks

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +20,7 @@ using std::chrono::seconds;
 constexpr milliseconds kPauseMin{100}, kPauseMax{5'000};
 constexpr seconds kSteady{5};  // a connection that lasted so long makes the next pause short again
 constexpr seconds kAskAgain{1};
+constexpr seconds kAnswerMax{5};  // of a host of which nothing is known
 constexpr size_t kEventMax = size_t{1} << 20;
 
 }  // namespace
@@ -43,9 +45,9 @@ std::string DockerWorkers::Name(int64_t launch) const {
 }
 
 std::string DockerWorkers::Filters() const {
-  return PercentEncode(absl::StrCat("{\"label\":[\"", kCoordinatorLabel, "=",
-                                    options_.coordinator_id, "\",\"", kPoolLabel, "=",
-                                    options_.name, "\"]}"));
+  const nlohmann::json labels = {absl::StrCat(kCoordinatorLabel, "=", options_.coordinator_id),
+                                 absl::StrCat(kPoolLabel, "=", options_.name)};
+  return PercentEncode(nlohmann::json{{"label", labels}}.dump());
 }
 
 bool DockerWorkers::IsOurs(const DockerContainer& container, int64_t launch) const {
@@ -71,9 +73,9 @@ void DockerWorkers::Connect() {
   int64_t connection;
   {
     std::lock_guard lock(mutex_);
-    connection = ++connection_;
+    connection = connection_ = ++last_connection_;
   }
-  loop_->Start({.path = "/version"}, [this, connection](const absl::StatusOr<HttpReply>& reply) {
+  const auto on_reply = [this, connection](const absl::StatusOr<HttpReply>& reply) {
     if (absl::IsCancelled(reply.status())) return;
     const auto version = reply.ok() ? ReadVersion(*reply) : reply.status();
     if (!version.ok()) return OnLost(connection, std::string(version.status().message()));
@@ -82,7 +84,8 @@ void DockerWorkers::Connect() {
       version_ = *version;
     }
     Watch(connection);
-  });
+  };
+  loop_->Start({.path = "/version", .timeout = kAnswerMax}, on_reply);
 }
 
 void DockerWorkers::Watch(int64_t connection) {
@@ -99,6 +102,13 @@ void DockerWorkers::Watch(int64_t connection) {
                            : reply->status == 200 ? "its event stream has ended"
                                                   : ReadMessage(*reply));
       });
+  loop_->After(kAnswerMax, [this, connection] {
+    {
+      std::lock_guard lock(mutex_);
+      if (reach_ == Reach::kUp) return;
+    }
+    OnLost(connection, "no answer in time: its event stream does not open");
+  });
 }
 
 void DockerWorkers::OnWatching() {
@@ -128,8 +138,8 @@ void DockerWorkers::OnLost(int64_t connection, const std::string& why) {
   bool first;
   {
     std::lock_guard lock(mutex_);
-    if (connection != connection_) return;  // it is known
-    ++connection_;
+    if (connection == 0 || connection != connection_) return;  // it is known
+    connection_ = 0;
     first = reach_ != Reach::kLost;
     reach_ = Reach::kLost;
     trouble_ = Blame(absl::UnavailableError(absl::StrCat(host_.url, ": ", why)));
@@ -267,6 +277,13 @@ bool DockerWorkers::Stop(int64_t launch, int64_t grace_ms) {
     loop_->After({}, [this, launch] { SendStop(launch); });
   }
   loop_->After(grace, [this, launch] {
+    {
+      std::lock_guard lock(mutex_);
+      const auto found = containers_.find(launch);
+      if (found == containers_.end()) return;
+      const auto& by = found->second.stop_by;  // none: another container of this launch
+      if (!by || *by > Clock::now()) return;
+    }
     SendKill(launch, "killed: it had not stopped within its grace time");
   });
   return true;

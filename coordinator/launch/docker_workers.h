@@ -124,8 +124,9 @@ class DockerWorkers {
   std::condition_variable changed_;  // reach_
   Reach reach_ = Reach::kConnecting;
   absl::Status trouble_;    // why it is lost
-  int64_t connection_ = 0;  // grows whenever one is made or lost
-  std::string version_;     // "/v1.41", once it was asked for
+  int64_t connection_ = 0;  // whose loss is news; 0: none
+  int64_t last_connection_ = 0;
+  std::string version_;  // "/v1.41", once it was asked for
   bool end_strays_ = false;
   std::map<int64_t, Container> containers_;  // by launch, until they are removed
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -60,6 +61,8 @@ DockerDaemon::~DockerDaemon() {
   if (pid_ == 0) return;
   for (const std::string& id : Containers()) Call("DELETE", "/containers/" + id + "?v=1&force=1");
   End(SIGTERM);
+  // One that restores its containers leaves a mount.
+  while (umount2((folder_ / "data").c_str(), MNT_DETACH) == 0) continue;
 }
 
 bool DockerDaemon::Start(const std::vector<std::string>& arguments) {

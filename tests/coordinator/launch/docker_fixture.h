@@ -77,6 +77,7 @@ class DockerTest : public ::testing::Test {
         (std::filesystem::temp_directory_path() / "trainyard-docker-XXXXXX").string();
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     folder_ = name;
+    BeforeDaemon();
     daemon_ = std::make_unique<DockerDaemon>(folder_);
     if (!daemon_->Start(DaemonArguments())) {
       GTEST_SKIP() << "no Docker daemon starts here: " << daemon_->log();
@@ -85,8 +86,10 @@ class DockerTest : public ::testing::Test {
   void TearDown() override {
     launcher_.reset();
     daemon_.reset();
-    if (!folder_.empty()) std::filesystem::remove_all(folder_);
+    std::error_code ignored;  // what a broken daemon still holds
+    if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
   }
+  virtual void BeforeDaemon() {}
   virtual std::vector<std::string> DaemonArguments() { return {}; }
 
   DockerHost Host() const { return {.name = "here", .url = daemon_->socket_url(), .cpu_slots = 4}; }

@@ -38,7 +38,7 @@ absl::Status Client::Connect(Milliseconds limit) {
   grpc_connectivity_state state = channel_->GetState(true);
   while (state != GRPC_CHANNEL_READY) {
     if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN)
-      return Unreachable(WhyUnreachable(channel_, keys_));
+      return NoConnection();
     if (!channel_->WaitForStateChange(state, deadline)) {
       return Unreachable(fmt::format("no answer within {}", FormatDuration(limit.count())));
     }
@@ -62,6 +62,12 @@ absl::Status Client::Unreachable(const std::string& detail) const {
                   "or name another with "
                   "--coordinator or TRAINYARD_COORDINATOR.",
                   address_, detail.empty() ? "" : " (" + CleanLine(detail, 500) + ")"));
+}
+
+absl::Status Client::NoConnection() const {
+  const std::string why = WhyUnreachable(channel_, keys_);
+  if (why.empty()) return Unreachable("");
+  return absl::UnavailableError(fmt::format("no connection to {}: {}", address_, why));
 }
 
 absl::Status Client::Explain(const grpc::Status& status) const {

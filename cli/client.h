@@ -53,6 +53,7 @@ class Client {
 
  private:
   absl::Status Unreachable(const std::string& detail) const;
+  absl::Status NoConnection() const;
 
   const std::string address_;
   const AccessKeys keys_;

@@ -114,11 +114,13 @@ void AddVersion(CLI::App& app, Context& context) {
     context.action = [&context]() -> absl::StatusOr<int> {
       v1::ServerInfo info;
       bool answered = false;
+      std::string silence = fmt::format("no coordinator at {}", context.client->address());
       if (context.client->Connect(Client::Milliseconds(2'000)).ok()) {
         const auto response = context.client->Call(&Stub::GetServerInfo, v1::GetServerInfoRequest(),
                                                    Client::Milliseconds(2'000));
         answered = response.ok();
         if (answered) info = *response;
+        if (!answered) silence = CleanLines(std::string(response.status().message()));
       }
       if (context.json()) {
         const std::string server = answered ? Json(info, true) : "null\n";
@@ -127,11 +129,10 @@ void AddVersion(CLI::App& app, Context& context) {
         return kDone;
       }
       context.out() << fmt::format("trainyard {}\n", TRAINYARD_VERSION);
-      context.out() << (answered
-                            ? fmt::format("coordinator {} at {}, state in {}\n",
-                                          CleanLine(info.version()), context.client->address(),
-                                          CleanLine(info.state_dir()))
-                            : fmt::format("no coordinator at {}\n", context.client->address()));
+      context.out() << (answered ? fmt::format("coordinator {} at {}, state in {}\n",
+                                               CleanLine(info.version()), context.client->address(),
+                                               CleanLine(info.state_dir()))
+                                 : silence + "\n");
       return kDone;
     };
   });

@@ -1,4 +1,5 @@
 // trainyard-coordinator: flags, build, run.
+#include <grpc/support/log.h>
 #include <poll.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -257,6 +258,8 @@ void SetUpLogging(bool verbose) {
   logger->set_level(verbose ? spdlog::level::debug : spdlog::level::info);
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
+  // Such as a handshake that failed, with whoever knocks.
+  gpr_set_log_function([](gpr_log_func_args* line) { spdlog::debug("gRPC: {}", line->message); });
 }
 
 }  // namespace

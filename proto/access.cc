@@ -1,5 +1,6 @@
 #include "proto/access.h"
 
+#include <grpc/support/log.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <sys/stat.h>
@@ -7,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -108,10 +110,6 @@ std::string Explain(const std::string& detail, const AccessKeys& keys) {
   if (says("connection refused") || says("no route") || says("resolution") || says("timeout")) {
     return "";
   }
-  if (tls && says("wrong_version_number")) {
-    return "it does not speak TLS there, and the access folder's ca.pem asks for TLS: is this the "
-           "plain address of the coordinator?";
-  }
   if (tls && says("certificate verify failed")) {
     return "its certificate is not one that ca.pem vouches for: is the access folder that of this "
            "very coordinator, and of its present state folder?";
@@ -121,8 +119,8 @@ std::string Explain(const std::string& detail, const AccessKeys& keys) {
            "its certificate, or start it with --tls-name";
   }
   if (tls && says("handshake")) {
-    return "the TLS handshake failed: it may ask for a client certificate that it trusts, or not "
-           "speak TLS there";
+    return "the TLS handshake failed: is this a plain address of the coordinator, or does it ask "
+           "for a client certificate that it trusts?";
   }
   if (!tls && (says("closed") || says("reset") || says("settings"))) {
     return "it hangs up on a plain connection: if it speaks TLS there, an access folder with "
@@ -202,6 +200,12 @@ absl::StatusOr<AccessKeys> ReadAccessFolder(const std::string& folder,
 
 std::shared_ptr<grpc::Channel> MakeAccessChannel(const std::string& target, const AccessKeys& keys,
                                                  const grpc::ChannelArguments& arguments) {
+  // A handshake that fails is told by WhyUnreachable; gRPC's own lines are for its developers.
+  static const bool quiet = [] {
+    if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function([](gpr_log_func_args*) {});
+    return true;
+  }();
+  (void)quiet;
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
   if (!keys.ca_pem.empty()) {
     credentials = grpc::SslCredentials({keys.ca_pem, keys.key_pem, keys.cert_pem});

@@ -140,16 +140,16 @@ void Session::Run() {
   }
 }
 
-void Session::CheckRefused(const grpc::Status& status) {
+bool Session::CheckRefused(const grpc::Status& status) {
   if (status.error_code() != grpc::StatusCode::UNAUTHENTICATED &&
       status.error_code() != grpc::StatusCode::PERMISSION_DENIED) {
-    return;
+    return false;
   }
   std::lock_guard lock(mutex_);
   // What is being trained goes on until the orphan limit: the token may be mended before that.
-  if (refused_ || (held_ && held_->ended_sequence == 0)) return;
-  refused_ = true;
-  listener_.on_refused(status.error_message());
+  if (held_ && held_->ended_sequence == 0) return false;
+  if (!std::exchange(refused_, true)) listener_.on_refused(status.error_message());
+  return true;
 }
 
 void Session::Pause() {
@@ -171,7 +171,7 @@ bool Session::Register() {
   registering_ = nullptr;
   if (!status.ok()) {
     lock.unlock();
-    CheckRefused(status);
+    if (CheckRefused(status)) return false;
     const std::string failure = FromGrpc(status).ToString();
     if (std::exchange(last_failure_, failure) != failure) {
       spdlog::warn("registering failed ({}); trying again", failure);

@@ -78,9 +78,9 @@ class Session : public Uplink {
   void SayGoodbye(Stream& stream, std::unique_lock<std::mutex>& lock);
   void Read(Stream& stream);
   void Handle(v1::CoordinatorMessage message);
-  v1::WorkerMessage Renewal() const;   // with mutex_ held
-  void CheckOrphaned(bool connected);  // with mutex_ held
-  void CheckRefused(const grpc::Status& status);
+  v1::WorkerMessage Renewal() const;              // with mutex_ held
+  void CheckOrphaned(bool connected);             // with mutex_ held
+  bool CheckRefused(const grpc::Status& status);  // whether there is no point in going on
   void ReleaseLocked(const v1::AttemptRef& attempt);
   void Pause();
 

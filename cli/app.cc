@@ -14,6 +14,7 @@ namespace {
 constexpr const char* kFooter = R"(
 Examples:
   trainyard up                                   start a coordinator and a worker on this machine
+  trainyard train . -o models                    all in one: train this folder, fetch the model
   trainyard submit . --target 0.92 --watch       train the code in this folder, and look on
   trainyard project add https://host/team/cnn.git --name cnn    train every push from now on
   trainyard job show 7                           trials, reasons, accuracies, the best model
@@ -70,6 +71,7 @@ void BuildApp(CLI::App& app, Context& context) {
       ->type_name("json|table")
       ->check(CLI::IsMember({"json", "table"}));
   AddUp(app, context);
+  AddTrain(app, context);
   AddSubmit(app, context);
   AddWatchAndWait(app, context);
   AddJob(app, context);

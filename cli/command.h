@@ -36,6 +36,7 @@ struct Context {
 };
 
 void AddUp(CLI::App& app, Context& context);
+void AddTrain(CLI::App& app, Context& context);
 void AddSubmit(CLI::App& app, Context& context);
 void AddWatchAndWait(CLI::App& app, Context& context);
 void AddJob(CLI::App& app, Context& context);
@@ -60,6 +61,24 @@ std::string Json(const google::protobuf::Message& message, bool line);
 void Print(const Context& context, const google::protobuf::Message& message,
            const std::function<std::string()>& table);
 
+// What a job is made of.
+struct SubmitOptions {
+  std::string source;
+  std::string target;
+  std::string budget;
+  std::string spec_file;
+  std::vector<std::string> overrides;
+  bool manual = false;
+  bool again = false;
+};
+// SOURCE, --target, --budget, --set and --file.
+void AddSubmitOptions(CLI::App* command, SubmitOptions& options);
+// Makes the job; of a folder it uploads what is there.
+absl::StatusOr<v1::SubmitJobResponse> SubmitSource(Context& context, const SubmitOptions& options);
+// Says which job it is: to programs as the result if it is one (`line`: on one line).
+void TellSubmitted(const Context& context, const v1::SubmitJobResponse& response, bool as_result,
+                   bool line);
+
 // How `watch`, `wait` and `submit` follow a job.
 struct FollowJobOptions {
   std::string until = "end";  // or "trial"
@@ -67,11 +86,19 @@ struct FollowJobOptions {
   std::string junit;          // a file; empty: none
   std::string reconnect = "1h";
   bool checkpoints = false;  // `watch`: a line for each
+  // Outlives the command: people are told how to look on again, and where the model lies.
+  bool coordinator_stays = true;
 };
 void AddFollowOptions(CLI::App* command, FollowJobOptions& options, bool with_report);
 absl::Status CheckFollowOptions(const FollowJobOptions& options);
 absl::StatusOr<int> WatchJob(Context& context, int64_t job, const FollowJobOptions& options);
 absl::StatusOr<int> WaitForJob(Context& context, int64_t job, const FollowJobOptions& options);
+
+// Fetches a job's best model; `path` ends in .onnx or .safetensors. The file appears whole or not
+// at all.
+absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std::string& path);
+// One line about the model that was written to `path`.
+std::string DescribeModel(const v1::Model& model, const std::string& path);
 
 // The job with all its trials.
 absl::StatusOr<v1::Job> GetJob(Context& context, int64_t job);

@@ -1,4 +1,4 @@
-// `model`.
+// `model`, and how `train` fetches one.
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
@@ -62,6 +62,15 @@ absl::StatusOr<std::string> FormatOf(const std::string& file) {
 }
 
 absl::StatusOr<int> GetModel(Context& context, int64_t job, const std::string& path) {
+  const auto model = DownloadModel(context, job, path);
+  if (!model.ok()) return model.status();
+  Print(context, *model, [&] { return DescribeModel(*model, path); });
+  return kDone;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std::string& path) {
   const auto format = FormatOf(path);
   if (!format.ok()) return format.status();
   auto file = AtomicFile::Create(path);
@@ -94,18 +103,18 @@ absl::StatusOr<int> GetModel(Context& context, int64_t job, const std::string& p
                     CleanLine(path), FormatBytes(bytes), found, CleanLine(expected, 100)));
   }
   if (absl::Status done = (*file)->Commit(); !done.ok()) return done;
-  Print(context, model, [&] {
-    return fmt::format("{}  {}, job {}, trial {}, epoch {}: validation accuracy {}, {}\n",
-                       CleanLine(path), FormatBytes(bytes), model.job(), model.trial(),
-                       model.epoch(), FormatMetric(model.val_accuracy()),
-                       model.test_count() == 0
-                           ? "no test set"
-                           : "test accuracy " + FormatMetric(model.test_accuracy()));
-  });
-  return kDone;
+  return model;
 }
 
-}  // namespace
+std::string DescribeModel(const v1::Model& model, const std::string& path) {
+  const bool onnx = path.ends_with(".onnx");
+  return fmt::format(
+      "{}  {}, job {}, trial {}, epoch {}: validation accuracy {}, {}\n", CleanLine(path),
+      FormatBytes(onnx ? model.onnx_bytes() : model.safetensors_bytes()), model.job(),
+      model.trial(), model.epoch(), FormatMetric(model.val_accuracy()),
+      model.test_count() == 0 ? "no test set"
+                              : "test accuracy " + FormatMetric(model.test_accuracy()));
+}
 
 void AddModel(CLI::App& app, Context& context) {
   CLI::App* model = AddCommand(app, "model", "List published models, and get them",

@@ -1,4 +1,4 @@
-// `submit`.
+// `submit`, and what `train` shares with it.
 #include <fmt/format.h>
 
 #include <random>
@@ -20,13 +20,7 @@ constexpr int64_t kMaxUploadBytes = 256 << 20;
 constexpr milliseconds kSubmitLimit{600'000};
 
 struct Options {
-  std::string source;
-  std::string target;
-  std::string budget;
-  std::string spec_file;
-  std::vector<std::string> overrides;
-  bool manual = false;
-  bool again = false;
+  SubmitOptions what;
   bool wait = false;
   bool watch = false;
   FollowJobOptions follow;
@@ -90,7 +84,7 @@ absl::StatusOr<v1::SubmitJobResponse> Send(Context& context, const v1::SubmitJob
   }
 }
 
-absl::StatusOr<v1::SubmitJobRequest> MakeRequest(const Options& options) {
+absl::StatusOr<v1::SubmitJobRequest> MakeRequest(const SubmitOptions& options) {
   v1::SubmitJobRequest request;
   if (!options.budget.empty()) {
     const auto budget = ParseBudget(options.budget);
@@ -112,6 +106,19 @@ absl::StatusOr<v1::SubmitJobRequest> MakeRequest(const Options& options) {
 
 absl::StatusOr<int> Submit(Context& context, const Options& options) {
   if (absl::Status status = CheckFollowOptions(options.follow); !status.ok()) return status;
+  const auto response = SubmitSource(context, options.what);
+  if (!response.ok()) return response.status();
+  const int64_t job = response->job();
+  TellSubmitted(context, *response, !options.wait, options.watch);
+  if (options.watch) return WatchJob(context, job, options.follow);
+  if (options.wait) return WaitForJob(context, job, options.follow);
+  if (!context.json()) context.out() << fmt::format("Look on with `trainyard watch {}`.\n", job);
+  return kDone;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::SubmitJobResponse> SubmitSource(Context& context, const SubmitOptions& options) {
   auto request = MakeRequest(options);
   if (!request.ok()) return request.status();
   const auto source = ParseSource(options.source);
@@ -133,25 +140,43 @@ absl::StatusOr<int> Submit(Context& context, const Options& options) {
     request->set_source(source->location);
     request->set_commit(tree->commit);
   }
-  const auto response = Send(context, *request);
-  if (!response.ok()) return response.status();
-  const int64_t job = response->job();
-  const std::string line =
-      response->existed()
-          ? fmt::format("job {} is the same request already; --again makes another\n", job)
-          : fmt::format("job {}\n", job);
-  if (context.json() && !options.wait) {
-    context.out() << Json(*response, options.watch) << std::flush;
-  } else {
-    (context.json() ? context.err() : context.out()) << line << std::flush;
-  }
-  if (options.watch) return WatchJob(context, job, options.follow);
-  if (options.wait) return WaitForJob(context, job, options.follow);
-  if (!context.json()) context.out() << fmt::format("Look on with `trainyard watch {}`.\n", job);
-  return kDone;
+  return Send(context, *request);
 }
 
-}  // namespace
+void TellSubmitted(const Context& context, const v1::SubmitJobResponse& response, bool as_result,
+                   bool line) {
+  if (context.json() && as_result) {
+    context.out() << Json(response, line) << std::flush;
+    return;
+  }
+  const int64_t job = response.job();
+  (context.json() ? context.err() : context.out())
+      << (response.existed()
+              ? fmt::format("job {} is the same request already; --again makes another\n", job)
+              : fmt::format("job {}\n", job))
+      << std::flush;
+}
+
+void AddSubmitOptions(CLI::App* command, SubmitOptions& options) {
+  command
+      ->add_option("SOURCE", options.source,
+                   "PATH, PATH@REV, URL or URL@REV; REV: branch, tag or commit")
+      ->required()
+      ->type_name("");
+  command
+      ->add_option("--target", options.target,
+                   "When the job is done: 0.92, \"val_accuracy >= 0.92\" or \"val_loss <= 0.3\"")
+      ->type_name("BOUND");
+  command
+      ->add_option("--budget", options.budget,
+                   "Limits: trials=8,time=2h,epochs=30, or some of them")
+      ->type_name("LIMITS");
+  AddSetOption(command, options.overrides);
+  command
+      ->add_option("-f,--file", options.spec_file,
+                   "Use this spec instead of the folder's trainyard.yaml")
+      ->type_name("FILE");
+}
 
 void AddSubmit(CLI::App& app, Context& context) {
   CLI::App* command = AddCommand(
@@ -166,27 +191,10 @@ void AddSubmit(CLI::App& app, Context& context) {
       "or URL in trainyard.yaml. The same code and spec make the same job, unless --again is "
       "given.");
   auto options = std::make_shared<Options>();
-  command
-      ->add_option("SOURCE", options->source,
-                   "PATH, PATH@REV, URL or URL@REV; REV: branch, tag or commit")
-      ->required()
-      ->type_name("");
-  command
-      ->add_option("--target", options->target,
-                   "When the job is done: 0.92, \"val_accuracy >= 0.92\" or \"val_loss <= 0.3\"")
-      ->type_name("BOUND");
-  command
-      ->add_option("--budget", options->budget,
-                   "Limits: trials=8,time=2h,epochs=30, or some of them")
-      ->type_name("LIMITS");
-  AddSetOption(command, options->overrides);
-  command
-      ->add_option("-f,--file", options->spec_file,
-                   "Use this spec instead of the folder's trainyard.yaml")
-      ->type_name("FILE");
-  command->add_flag("--manual", options->manual,
+  AddSubmitOptions(command, options->what);
+  command->add_flag("--manual", options->what.manual,
                     "Wait after each trial for `trainyard tweak` or `job cancel`");
-  command->add_flag("--again", options->again, "Make a new job even if the same one exists");
+  command->add_flag("--again", options->what.again, "Make a new job even if the same one exists");
   CLI::Option* wait = command->add_flag("--wait", options->wait,
                                         "Wait until the job has ended, as `trainyard wait`");
   command

@@ -1,6 +1,5 @@
 // `up`: a coordinator with its local workers, in place of this process.
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -8,6 +7,7 @@
 #include <filesystem>
 
 #include "cli/command.h"
+#include "cli/coordinator_process.h"
 #include "cli/parse.h"
 #include "cli/text.h"
 
@@ -15,8 +15,6 @@ namespace trainyard::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kCoordinator = "trainyard-coordinator";
 
 struct Options {
   std::string state_dir;
@@ -35,29 +33,6 @@ struct Options {
   std::string tls_cert, tls_key, tls_ca, tls_client_ca;
   bool verbose = false;
 };
-
-bool IsProgram(const fs::path& path) {
-  struct stat info {};
-  return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && access(path.c_str(), X_OK) == 0;
-}
-
-// Beside this program, or in PATH.
-absl::StatusOr<std::string> FindCoordinator() {
-  std::error_code error;
-  const fs::path own = fs::read_symlink("/proc/self/exe", error);
-  if (!error && IsProgram(own.parent_path() / kCoordinator))
-    return (own.parent_path() / kCoordinator).string();
-  const char* variable = std::getenv("PATH");
-  std::stringstream folders(variable == nullptr ? "" : variable);
-  std::string folder;
-  while (std::getline(folders, folder, ':')) {
-    if (!folder.empty() && IsProgram(fs::path(folder) / kCoordinator))
-      return (fs::path(folder) / kCoordinator).string();
-  }
-  return absl::InternalError(
-      fmt::format("{} is neither in {} nor in a folder of PATH; is it installed?", kCoordinator,
-                  own.parent_path().string()));
-}
 
 absl::Status CheckListen(const std::vector<std::string>& listen) {
   for (const std::string& text : listen) {

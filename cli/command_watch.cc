@@ -308,14 +308,19 @@ absl::StatusOr<int> WatchJob(Context& context, int64_t job, const FollowJobOptio
   if (absl::Status status = watcher.Start(); !status.ok()) return status;
   const absl::Status status = watcher.Run(DurationOf(options.reconnect));
   if (watcher.signal() != 0) {
-    context.err() << GoesOn(job);
+    if (options.coordinator_stays) context.err() << GoesOn(job);
     return ExitCodeOfSignal(watcher.signal());
   }
   if (!status.ok()) return status;
   if (job == 0) return kDone;
   const auto ended = GetJob(context, job);
   if (!ended.ok()) return ended.status();
-  if (!context.json()) context.out() << "\n" << JobSummary(context, *ended);
+  if (!context.json()) {
+    context.out() << "\n"
+                  << (options.coordinator_stays ? JobSummary(context, *ended)
+                                                : RenderJob(*ended, std::nullopt, context.style(),
+                                                            context.environment.now_ms()));
+  }
   return ExitCodeOf(ended->state());
 }
 

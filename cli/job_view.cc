@@ -123,7 +123,8 @@ std::string ConfusionText(const v1::Model& model) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-std::string ModelFields(const v1::Job& job, const std::string& state_dir, const Style& style) {
+std::string ModelFields(const v1::Job& job, const std::optional<std::string>& state_dir,
+                        const Style& style) {
   if (!job.has_model()) {
     const std::string best = BestText(job);
     if (best.empty()) return "";
@@ -149,8 +150,9 @@ std::string ModelFields(const v1::Job& job, const std::string& state_dir, const 
                    : fmt::format("{} ({} values)", CleanLine(model.description()),
                                  FormatCount(model.parameters())));
   out += Field(style, "mixed up", ConfusionText(model));
+  if (!state_dir) return out;
   const std::string where =
-      state_dir.empty() ? "the coordinator's state folder" : CleanLine(state_dir);
+      state_dir->empty() ? "the coordinator's state folder" : CleanLine(*state_dir);
   out += Field(style, "lies in", fmt::format("{}, named by its SHA-256:", where));
   out += Field(
       style, "",
@@ -224,8 +226,8 @@ std::string RenderTrials(const v1::Job& job, const Style& style) {
   return table.empty() ? "" : table.Render(style);
 }
 
-std::string RenderJob(const v1::Job& job, const std::string& state_dir, const Style& style,
-                      int64_t now_ms) {
+std::string RenderJob(const v1::Job& job, const std::optional<std::string>& state_dir,
+                      const Style& style, int64_t now_ms) {
   const Cell state = StateCell(job.state());
   std::string out =
       style.Paint(Colour::kBold, fmt::format("job {}  {}", job.id(), CleanLine(job.name()))) +

@@ -2,6 +2,7 @@
 // it lies.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "cli/exit_code.h"
@@ -20,9 +21,10 @@ std::string LabelsText(const google::protobuf::Map<std::string, std::string>& la
 // The code that a finished job's state stands for; kDone while it is not finished.
 ExitCode ExitCodeOf(v1::JobState state);
 
-// The whole view. `state_dir`: the coordinator's, empty if unknown.
-std::string RenderJob(const v1::Job& job, const std::string& state_dir, const Style& style,
-                      int64_t now_ms);
+// The whole view. `state_dir`: the coordinator's, empty if unknown; none if nobody can get the
+// model from there.
+std::string RenderJob(const v1::Job& job, const std::optional<std::string>& state_dir,
+                      const Style& style, int64_t now_ms);
 // The table of trials alone.
 std::string RenderTrials(const v1::Job& job, const Style& style);
 // One line for the end of `wait`: "job 7 fashion-mnist succeeded: target met ...".

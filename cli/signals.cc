@@ -10,11 +10,14 @@ std::atomic<int> g_caught{0};
 static_assert(std::atomic<int>::is_always_lock_free,
               "a signal handler may only store into it then");
 
+int g_alive = 0;  // of the main thread
+
 void Note(int signal) { g_caught.store(signal); }
 
 }  // namespace
 
 SignalWatch::SignalWatch() {
+  if (g_alive++ > 0) return;
   g_caught.store(0);
   struct sigaction action {};
   action.sa_handler = Note;
@@ -28,6 +31,7 @@ SignalWatch::SignalWatch() {
 }
 
 SignalWatch::~SignalWatch() {
+  if (--g_alive > 0) return;
   sigaction(SIGINT, &old_interrupt_, nullptr);
   sigaction(SIGTERM, &old_terminate_, nullptr);
 }

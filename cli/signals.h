@@ -1,5 +1,5 @@
 // While one of these lives, SIGINT and SIGTERM are noted instead of ending the process; a second
-// one of the same kind ends it as usual. One at a time.
+// one of the same kind ends it as usual. One inside another's life changes nothing.
 #pragma once
 
 #include <csignal>

@@ -1,5 +1,6 @@
 # `cmake --install` and Debian packages: trainyard-cli, trainyard-coordinator and trainyard-worker, so that
-# a Jenkins agent or a GPU host gets just what it needs. `cpack` in the build folder writes the three .deb.
+# a Jenkins agent or a GPU host gets just what it needs, and trainyard-worker-cuda where it can be built.
+# `cpack` in the build folder writes the .deb files.
 include(GNUInstallDirs)
 
 install(TARGETS trainyard COMPONENT cli)
@@ -31,4 +32,13 @@ set(CPACK_DEBIAN_COORDINATOR_DESCRIPTION "Trainyard: the coordinator
 set(CPACK_DEBIAN_WORKER_PACKAGE_NAME trainyard-worker)
 set(CPACK_DEBIAN_WORKER_DESCRIPTION "Trainyard: the worker
  Trains convolutional networks for a Trainyard coordinator.")
+if(TARGET trainyard_cuda)
+  list(APPEND CPACK_COMPONENTS_ALL cuda)
+  set(CPACK_DEBIAN_CUDA_PACKAGE_NAME trainyard-worker-cuda)
+  # NVIDIA's libraries come from its own repository or installer, under names that change with each version.
+  set(CPACK_DEBIAN_CUDA_PACKAGE_SHLIBDEPS OFF)
+  set(CPACK_DEBIAN_CUDA_PACKAGE_DEPENDS "trainyard-worker (= ${PROJECT_VERSION}), libc6, libstdc++6")
+  set(CPACK_DEBIAN_CUDA_DESCRIPTION "Trainyard: GPUs for the worker
+ The module that a worker loads on a machine with an NVIDIA driver, CUDA 13 and cuDNN 9.")
+endif()
 include(CPack)

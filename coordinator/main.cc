@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -158,20 +159,24 @@ class End {
   std::optional<absl::Status> status_;
 };
 
-// Until the service has ended: the first signal asks it to, the second one does not ask.
+// Until the service has ended: the first signal asks it to, a later one does not ask. One that
+// follows at once is the same wish, which `timeout` sends to the process and to its group, and the
+// kernel for each thread of a parent that was killed.
 int WaitForEnd(Service& service, End& end, int signals) {
-  bool asked = false;
+  using Clock = std::chrono::steady_clock;
+  std::optional<Clock::time_point> asked;
   while (true) {
     pollfd fds[] = {{signals, POLLIN, 0}, {end.fd(), POLLIN, 0}};
     if (poll(fds, 2, -1) < 0) continue;
     if (fds[1].revents != 0) break;
     signalfd_siginfo info;
     if (read(signals, &info, sizeof info) != sizeof info) continue;
+    if (asked && Clock::now() - *asked < std::chrono::seconds(1)) continue;
     if (asked) {
       spdlog::warn("ended without waiting: workers go on, and are found again at the next start");
       _exit(128 + static_cast<int>(info.ssi_signo));
     }
-    asked = true;
+    asked = Clock::now();
     spdlog::info("stopping: workers store checkpoints first");
     service.RequestShutdown();
   }

@@ -24,6 +24,7 @@
 #include "worker/agent/agent.h"
 #include "worker/agent/blob_cache.h"
 #include "worker/agent/blob_client.h"
+#include "worker/agent/choose_backend.h"
 #include "worker/agent/log.h"
 #include "worker/agent/native_runner.h"
 #include "worker/agent/work_folder.h"
@@ -43,7 +44,7 @@ struct Flags {
   std::string cache_folder;
   std::string pool = "external";
   std::map<std::string, std::string> labels;
-  std::string backend = "cpu";
+  std::string backend = "auto";
   int64_t launch = 0;
   int threads = 0;
   int grace_s = 25;
@@ -99,7 +100,8 @@ void Declare(CLI::App& app, Flags& flags) {
                  "Folder with what the coordinator asks for: token, ca.pem, cert.pem and key.pem")
       ->envname("TRAINYARD_ACCESS");
   app.add_option("--work-dir", flags.work_folder,
-                 "Folder for what is under way [the cache folder's `work`]");
+                 "Folder for what is under way [the cache folder's `work`]")
+      ->envname("TRAINYARD_WORK_DIR");
   app.add_option("--cache-dir", flags.cache_folder,
                  "Folder for fetched sources and data, shared by the workers of a host "
                  "[~/.cache/trainyard]");
@@ -111,8 +113,10 @@ void Declare(CLI::App& app, Flags& flags) {
       ->expected(1)
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  app.add_option("--backend", flags.backend, "What computes: cpu or reference")
-      ->check(CLI::IsMember({"cpu", "reference"}))
+  app.add_option("--backend", flags.backend,
+                 "What computes: auto (a GPU if it can be used, else the CPU), cpu, cuda or "
+                 "reference")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda", "reference"}))
       ->capture_default_str();
   app.add_option("--threads", flags.threads, "Threads that compute, 0 for one per core")
       ->check(CLI::Range(0, 1024))
@@ -194,6 +198,7 @@ absl::StatusOr<AccessKeys> ReadKeys(const std::string& folder) {
   return keys;
 }
 
+// The worker's whole life, with flags that have been completed.
 int Work(const Flags& flags, const sigset_t& signals) {
   const absl::StatusOr<AccessKeys> keys = ReadKeys(flags.access_folder);
   if (!keys.ok()) {
@@ -243,6 +248,15 @@ int main(int argc, char** argv) {
   if (flags.cache_folder.empty()) flags.cache_folder = DefaultCache();
   if (flags.work_folder.empty()) flags.work_folder = flags.cache_folder + "/work";
   agent::SetUpLogging(flags.verbose);
+  const auto choice = agent::ChooseBackend(flags.backend);
+  if (!choice.ok()) {
+    spdlog::error("{}", agent::OneLine(std::string(choice.status().message())));
+    return agent::kExitUsage;
+  }
+  if (!choice->reason.empty()) {
+    spdlog::info("trains on the CPU: {}", agent::OneLine(choice->reason));
+  }
+  flags.backend = choice->backend;
   try {
     return Work(flags, signals);
   } catch (const std::exception& error) {

@@ -38,7 +38,12 @@ absl::Status CreateFolders(const std::filesystem::path& folder) {
     if (std::filesystem::is_directory(folder, error)) return absl::OkStatus();
     return FileError(ENOTDIR, "use as a folder", folder);
   }
-  if (errno != ENOENT || parent.empty()) return FileError(errno, "create folder", folder);
+  // Below a folder that is there, /proc says ENOENT too.
+  const int cause = errno;
+  std::error_code error;
+  if (cause != ENOENT || parent.empty() || std::filesystem::is_directory(parent, error)) {
+    return FileError(cause, "create folder", folder);
+  }
   if (absl::Status status = CreateFolders(parent); !status.ok()) return status;
   return CreateFolders(folder);
 }

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 
 #include "tests/worker/agent/fake_gateway.h"
 #include "tests/worker/agent/test_data.h"
@@ -20,8 +22,9 @@ using v1::AttemptEnded;
 // A trainyard-worker process; killed with the test.
 class Program {
  public:
-  explicit Program(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), TRAINYARD_WORKER);
+  explicit Program(std::vector<std::string> arguments,
+                   const std::string& program = TRAINYARD_WORKER) {
+    arguments.insert(arguments.begin(), program);
     std::vector<char*> raw;
     for (std::string& argument : arguments) raw.push_back(argument.data());
     raw.push_back(nullptr);
@@ -185,6 +188,23 @@ TEST_F(ProgramTest, WrongFlagsEndWith2) {
     Program worker({flag});
     EXPECT_EQ(worker.Wait(), 2) << flag;
   }
+}
+
+TEST_F(ProgramTest, ABrokenCudaModuleStopsOnlyWhoAsksForCuda) {
+  const std::filesystem::path program = folder_ / "bin/trainyard-worker";
+  std::filesystem::create_directories(program.parent_path());
+  std::filesystem::copy_file(TRAINYARD_WORKER, program);
+  std::ofstream(program.parent_path() / "libtrainyard_cuda.so") << "no library";
+  std::vector<std::string> arguments = Arguments();
+  arguments.push_back("--backend=cuda");
+  EXPECT_EQ(Program(arguments, program).Wait(), 2);
+  arguments.back() = "--backend=auto";
+  Program worker(arguments, program);
+  gateway_.WaitFor("a session", [](const Record& r) { return r.sessions_open == 1; });
+  EXPECT_EQ(gateway_.record().registered.back().device(), "cpu, 1 thread");
+  EXPECT_FALSE(gateway_.record().registered.back().gpu());
+  worker.Signal(SIGTERM);
+  EXPECT_EQ(worker.Wait(), 143);
 }
 
 TEST_F(ProgramTest, AWorkFolderThatCannotBeMadeEndsWith1) {

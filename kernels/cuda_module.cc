@@ -1,0 +1,106 @@
+#include "kernels/cuda_module.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+
+#include "kernels/cuda/module.h"
+
+namespace trainyard::kernels {
+namespace {
+
+namespace fs = std::filesystem;
+
+CudaProbe Problem(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  CudaProbe probe;
+  probe.problem = std::move(text);
+  return probe;
+}
+
+// dlerror() with the module's path said once: "libcudnn.so.9: cannot open shared object file: ...".
+std::string LoadError(const std::string& path) {
+  const char* found = dlerror();
+  std::string text = found != nullptr ? found : "unknown error";
+  if (text.starts_with(path + ": ")) text.erase(0, path.size() + 2);
+  return path + " cannot be loaded: " + text;
+}
+
+// 13010 as "13.1".
+std::string CudaVersion(int64_t number) {
+  return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
+}
+
+// A number of `step`-sized parts, 91900 or 130100, as "9.19.0" or "13.1.0".
+std::string LibraryVersion(int64_t number) {
+  return std::to_string(number / 10'000) + "." + std::to_string(number % 10'000 / 100) + "." +
+         std::to_string(number % 100);
+}
+
+template <size_t size>
+std::string Text(const char (&text)[size]) {
+  return std::string(text, std::find(text, text + size, '\0'));
+}
+
+CudaProbe FromReport(const cuda::ModuleReport& report) {
+  CudaProbe probe;
+  probe.versions = "CUDA " + CudaVersion(report.runtime_version) + ", cuBLASLt " +
+                   LibraryVersion(report.cublaslt_version) + ", cuDNN " +
+                   LibraryVersion(report.cudnn_version);
+  const int count = std::clamp<int>(report.device_count, 0, cuda::kDevicesMax);
+  for (int i = 0; i < count; ++i) {
+    const cuda::ModuleDevice& device = report.devices[i];
+    probe.devices.push_back({Text(device.name), Text(device.uuid), device.memory_bytes,
+                             device.compute_major, device.compute_minor});
+  }
+  if (count == 0) probe.problem = Text(report.problem);
+  if (count == 0 && probe.problem.empty()) probe.problem = "the CUDA module found no GPU";
+  return probe;
+}
+
+}  // namespace
+
+std::vector<std::string> CudaModulePaths() {
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
+  std::vector<std::string> paths;
+  if (!error) {
+    paths = {(program / cuda::kModuleFile).string(),
+             (program.parent_path() / "lib/trainyard" / cuda::kModuleFile).string()};
+  }
+  const std::string installed = std::string("/usr/lib/trainyard/") + cuda::kModuleFile;
+  if (std::find(paths.begin(), paths.end(), installed) == paths.end()) paths.push_back(installed);
+  return paths;
+}
+
+CudaProbe ProbeCuda(const std::vector<std::string>& paths) {
+  std::error_code error;
+  const auto path = std::find_if(paths.begin(), paths.end(), [&](const std::string& candidate) {
+    return fs::exists(candidate, error);
+  });
+  if (path == paths.end()) {
+    std::string tried;
+    for (const std::string& candidate : paths) tried += (tried.empty() ? "" : ", ") + candidate;
+    return Problem("the CUDA module is not installed (no " + tried + ")");
+  }
+  // Local: NVIDIA's symbols must not get between those of other libraries.
+  void* library = dlopen(path->c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) return Problem(LoadError(*path));
+  const auto entry = reinterpret_cast<cuda::ModuleEntry>(dlsym(library, cuda::kModuleEntry));
+  if (entry == nullptr) {
+    return Problem(*path + " is no CUDA module: it has no symbol " + cuda::kModuleEntry);
+  }
+  const cuda::Module* module = entry();
+  if (module->version != cuda::kModuleVersion) {
+    return Problem(*path + " is of another build: found version " +
+                   std::to_string(module->version) + " of its interface, expected " +
+                   std::to_string(cuda::kModuleVersion));
+  }
+  const auto report = std::make_unique<cuda::ModuleReport>();
+  module->probe(report.get());
+  return FromReport(*report);
+}
+
+}  // namespace trainyard::kernels

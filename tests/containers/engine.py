@@ -263,7 +263,7 @@ class Engine:
 class EngineTest(unittest.TestCase):
     """A test file with one engine for all its tests."""
 
-    IMAGES = ()  # those it needs
+    NEEDED = ()  # images
 
     @classmethod
     def setUpClass(cls):
@@ -271,7 +271,7 @@ class EngineTest(unittest.TestCase):
         cls.addClassCleanup(cls.engine.close)
         cls.engine.start()
         cls.engine.remove_containers()
-        cls.engine.build_images(*cls.IMAGES)
+        cls.engine.build_images(*cls.NEEDED)
 
     def tearDown(self):
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -36,7 +36,7 @@ tune: {enabled: false}
 
 
 class Images(EngineTest):
-    IMAGES = ("cli", "coordinator", "worker-cpu", "worker-cuda")
+    NEEDED = ("cli", "coordinator", "worker-cpu", "worker-cuda")
 
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory(prefix="trainyard-images-")

@@ -140,6 +140,7 @@ void AddUp(CLI::App& app, Context& context) {
       "  trainyard up --workers 2 --threads 4 --data-root /data\n"
       "  trainyard up --pools pools.yaml --workers 0\n"
       "  trainyard up --state-dir /srv/trainyard --listen 127.0.0.1:7800\n"
+      "  trainyard up --listen 127.0.0.1:7700 --listen 0.0.0.0:7701\n"
       "\nCtrl-C checkpoints and stops the workers; the next `up` with the same state goes on.");
   auto options = std::make_shared<Options>();
   command

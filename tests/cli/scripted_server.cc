@@ -254,6 +254,45 @@ grpc::Status ScriptedServer::DrainWorker(grpc::ServerContext*,
   return Enter("DrainWorker");
 }
 
+void ScriptedServer::NoteShown(const grpc::ServerContext& context) {
+  const auto [first, last] = context.client_metadata().equal_range("authorization");
+  for (auto header = first; header != last; ++header) {
+    shown.emplace_back(header->second.data(), header->second.size());
+  }
+}
+
+grpc::Status ScriptedServer::CreateToken(grpc::ServerContext* context,
+                                         const v1::CreateTokenRequest* request,
+                                         v1::CreateTokenResponse* response) {
+  std::lock_guard lock(mutex_);
+  NoteShown(*context);
+  created.push_back(*request);
+  response->mutable_token()->set_name(request->name());
+  response->mutable_token()->set_role(request->role());
+  if (request->lifetime_ms() > 0) {
+    response->mutable_token()->set_expires_ms(kNowMs + request->lifetime_ms());
+  }
+  response->set_secret("ty_scripted");
+  return Enter("CreateToken");
+}
+
+grpc::Status ScriptedServer::ListTokens(grpc::ServerContext* context, const v1::ListTokensRequest*,
+                                        v1::ListTokensResponse* response) {
+  std::lock_guard lock(mutex_);
+  NoteShown(*context);
+  for (const auto& token : tokens) *response->add_tokens() = token;
+  return Enter("ListTokens");
+}
+
+grpc::Status ScriptedServer::RevokeToken(grpc::ServerContext* context,
+                                         const v1::RevokeTokenRequest* request, v1::Token* token) {
+  std::lock_guard lock(mutex_);
+  NoteShown(*context);
+  token->set_name(request->name());
+  token->set_revoked(true);
+  return Enter("RevokeToken " + request->name());
+}
+
 v1::Job SampleJob() {
   auto job = Parse<v1::Job>(R"(
     id: 7 name: "fashion" project: "shop" source: "https://host/team/cnn.git"

@@ -32,6 +32,7 @@ class ScriptedServer : public v1::Trainyard::Service {
   std::vector<v1::Worker> workers;
   std::vector<v1::WorkerPool> pools;
   std::vector<v1::Model> models;
+  std::vector<v1::Token> tokens;
   std::map<std::string, std::string> model_files;  // by format
   std::vector<std::string> logs;
   v1::SubmitJobResponse submitted;
@@ -58,7 +59,9 @@ class ScriptedServer : public v1::Trainyard::Service {
   std::vector<v1::WatchEventsRequest> watches;
   std::vector<v1::TweakJobRequest> tweaks;
   std::vector<v1::AddProjectRequest> added;
+  std::vector<v1::CreateTokenRequest> created;
   std::vector<std::string> calls;  // names of the others
+  std::vector<std::string> shown;  // authorization headers of calls about tokens
   std::string upload;              // the archive that came
   size_t largest_piece = 0;
 
@@ -100,6 +103,14 @@ class ScriptedServer : public v1::Trainyard::Service {
                          v1::ListPoolsResponse*) override;
   grpc::Status DrainWorker(grpc::ServerContext*, const v1::DrainWorkerRequest*,
                            v1::Worker*) override;
+
+  grpc::Status CreateToken(grpc::ServerContext*, const v1::CreateTokenRequest*,
+                           v1::CreateTokenResponse*) override;
+  grpc::Status ListTokens(grpc::ServerContext*, const v1::ListTokensRequest*,
+                          v1::ListTokensResponse*) override;
+  grpc::Status RevokeToken(grpc::ServerContext*, const v1::RevokeTokenRequest*,
+                           v1::Token*) override;
+  void NoteShown(const grpc::ServerContext& context);
 
   std::string address_;
   std::unique_ptr<grpc::Server> server_;

@@ -149,6 +149,39 @@ TEST_F(ProcessLauncherTest, ASignalIsToldByNameAndIsNotTakenForLackOfMemory) {
   EXPECT_EQ(exit->cause, "killed by SIGKILL");
 }
 
+TEST_F(ProcessLauncherTest, AWorkerIsGivenAFolderWithItsAccessUntilItEnds) {
+  const AccessIssuer issue = [](int64_t launch) -> absl::StatusOr<AccessFiles> {
+    if (launch == 2) return absl::InternalError("no random numbers");
+    if (launch == 3) return AccessFiles{};
+    return AccessFiles{{"token", "secret of 1\n"}, {"ca.pem", "ca"}};
+  };
+  const std::string script = Script(
+      "echo \"access $TRAINYARD_ACCESS\"; [ -z \"$TRAINYARD_ACCESS\" ] || "
+      "cp \"$TRAINYARD_ACCESS/token\" " +
+      (folder_ / "copy").string() + "; " + UntilSignalled());
+  auto launcher =
+      ProcessLauncher::Open({script, {}, "127.0.0.1:7700", Logs(), issue}, exits_.Callback());
+  ASSERT_TRUE(launcher.ok()) << launcher.status();
+  const fs::path folder = fs::path(Logs()) / "worker-1.access";
+  const auto handle = (*launcher)->Launch({.launch = 1});
+  ASSERT_TRUE(handle.ok()) << handle.status();
+  WaitFor([&] { return Read(folder_ / "copy") == "secret of 1\n"; });
+  EXPECT_THAT(Log(1), HasSubstr("access " + folder.string()));
+  struct stat info {};
+  ASSERT_EQ(stat(folder.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0700u);
+  ASSERT_EQ(stat((folder / "token").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0600u);
+  kill(PidOf(*handle), SIGKILL);
+  ASSERT_TRUE(exits_.Next());
+  EXPECT_FALSE(fs::exists(folder));
+
+  EXPECT_EQ((*launcher)->Launch({.launch = 2}).status().message(), "no random numbers");
+  ASSERT_TRUE((*launcher)->Launch({.launch = 3}).ok());
+  WaitFor([&] { return Log(3).ends_with("access \n"); });
+  EXPECT_FALSE(fs::exists(fs::path(Logs()) / "worker-3.access"));
+}
+
 TEST_F(ProcessLauncherTest, LaunchingANumberTwiceKeepsTheRunningWorker) {
   auto launcher = Open(Script(UntilSignalled()));
   const auto first = launcher->Launch({.launch = 1});

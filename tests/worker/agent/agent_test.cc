@@ -269,6 +269,39 @@ TEST_F(AgentTest, AWorkerThatNeverFindsACoordinatorLeavesAfterTheOrphanLimit) {
   EXPECT_EQ(agent.Wait(), kExitUnreachable);
 }
 
+TEST_F(AgentTest, AWorkerThatIsNotLetInLeavesAtOnce) {
+  for (const auto code : {grpc::StatusCode::UNAUTHENTICATED, grpc::StatusCode::PERMISSION_DENIED}) {
+    gateway_.Set([&](auto& b) { b.door = {code, "the token was revoked"}; });
+    RunningAgent agent(gateway_.address(), runner_);
+    EXPECT_EQ(agent.Wait(), kExitRefused);
+  }
+}
+
+TEST_F(AgentTest, AnIdleWorkerWhoseTokenDiedLeavesWhenItsSessionEnds) {
+  RunningAgent agent(gateway_.address(), runner_);
+  gateway_.WaitFor("a session", [](const Record& r) { return r.sessions_open == 1; });
+  gateway_.Set([](auto& b) { b.door = {grpc::StatusCode::UNAUTHENTICATED, "revoked"}; });
+  gateway_.Cut();
+  EXPECT_EQ(agent.Wait(), kExitRefused);
+}
+
+TEST_F(AgentTest, AnAttemptInHandOutlastsTheTokenAndIsReportedIfItIsMended) {
+  RunningAgent agent(gateway_.address(), runner_);
+  Begin(1);
+  gateway_.Set([](auto& b) { b.door = {grpc::StatusCode::UNAUTHENTICATED, "revoked"}; });
+  const size_t before = gateway_.record().hellos.size();
+  gateway_.Cut();
+  ReportEpoch(1, 1);
+  gateway_.WaitFor("knocking again and again",
+                   [&](const Record& r) { return r.hellos.size() >= before + 3; });
+  gateway_.Set([](auto& b) { b.door = grpc::Status::OK; });
+  gateway_.WaitFor("epoch 1", [](const Record& r) { return r.epochs().size() == 1; });
+  gateway_.Set([](auto& b) { b.door = {grpc::StatusCode::UNAUTHENTICATED, "revoked"}; });
+  gateway_.Cut();
+  runner_.End(v1::AttemptEnded::COMPLETED);
+  EXPECT_EQ(agent.Wait(), kExitRefused) << "with nothing left to do";
+}
+
 TEST_F(AgentTest, OnASignalItStopsWithACheckpointSaysGoodbyeAndEndsWithTheSignalsCode) {
   RunningAgent agent(gateway_.address(), runner_);
   Begin(1);

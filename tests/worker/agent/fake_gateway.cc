@@ -123,6 +123,7 @@ grpc::Status FakeGateway::Register(grpc::ServerContext*, const v1::RegisterReque
                                    v1::RegisterResponse* response) {
   std::lock_guard lock(mutex_);
   record_.registered.push_back(*request);
+  if (!behaviour_.door.ok()) return behaviour_.door;
   response->set_worker(++workers_);
   response->set_lease_ms(behaviour_.lease_ms);
   response->set_renew_every_ms(behaviour_.renew_every_ms);
@@ -140,6 +141,7 @@ grpc::Status FakeGateway::Session(grpc::ServerContext* context, Stream* stream) 
     std::lock_guard lock(mutex_);
     record_.hellos.push_back(message.hello());
     changed_.notify_all();
+    if (!behaviour_.door.ok()) return behaviour_.door;
     if (behaviour_.forget > 0) {
       --behaviour_.forget;
       return {grpc::StatusCode::NOT_FOUND, "no such worker"};

@@ -44,6 +44,7 @@ class FakeGateway : public v1::WorkerGateway::Service {
     bool acknowledge = true;
     bool lease = true;  // answers renewals
     int forget = 0;     // so many Hellos get NOT_FOUND
+    grpc::Status door;  // what registering and sessions are refused with
     // Instead of what is stored; called without the lock.
     std::function<std::optional<grpc::Status>(const std::string& sha256)> on_upload;
     std::function<std::optional<std::string>(const std::string& sha256, int64_t offset)> on_fetch;

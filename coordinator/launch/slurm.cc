@@ -18,6 +18,9 @@ namespace {
 constexpr auto kAnswerPatience = std::chrono::seconds(5);
 // How long an end that the controller tells of waits for the note of the job itself.
 constexpr auto kNotePatience = std::chrono::seconds(1);
+// The same where the controller forgot the job: it ends forgotten jobs, but only once it hears of
+// them from their node.
+constexpr auto kForgottenPatience = std::chrono::seconds(60);
 // How many jobs a look of the usual rhythm is made for; more of them are looked at more rarely.
 constexpr size_t kJobsPerLook = 64;
 
@@ -324,7 +327,8 @@ bool SlurmLauncher::IsOverLocked(Watched& watched, Clock::time_point now) {
   if (!watched.over_since) return false;
   if (watched.status) return !watched.asks || now - *watched.over_since >= kAnswerPatience;
   if (watched.asks) return false;
-  return !watched.started || now - *watched.over_since >= kNotePatience;
+  const auto patience = watched.started && !watched.answer ? kForgottenPatience : kNotePatience;
+  return now - *watched.over_since >= patience;
 }
 
 WorkerExit SlurmLauncher::FinishLocked(int64_t launch, const Watched& watched) {

@@ -190,12 +190,7 @@ absl::Status SlurmCluster::AwaitNode() const {
       absl::StrCat("slurmd does not come up: ", ReadAll(folder_ / "slurmd.log")));
 }
 
-void SlurmCluster::StopController() {
-  if (controller_ == 0) return;
-  kill(controller_, SIGKILL);
-  waitpid(controller_, nullptr, 0);
-  controller_ = 0;
-}
+void SlurmCluster::StopController() { End(controller_); }
 
 void SlurmCluster::Forget(const std::string& job) {
   StopController();

@@ -28,6 +28,7 @@ class SlurmCluster {
   // Runs one of Slurm's commands and returns what it says, errors too.
   std::string Run(const std::string& program, std::vector<std::string> arguments) const;
 
+  // It saves its state first: what happened in the seconds before a crash it would forget.
   void StopController();
   absl::Status StartController();
   // Lets the controller begin anew: it forgets the jobs that ended, and counts on from here.

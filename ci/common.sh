@@ -14,6 +14,8 @@ install_packages() {
     mapfile -t -O "${#wanted[@]}" wanted < <(awk -v g="$group" '$1 == g {print $2}' "$root/ci/packages.txt")
   done
   for package in "${wanted[@]}"; do
+    # Debian's Docker would push out one that somebody else packaged.
+    [ "$package" != docker.io ] || ! command -v dockerd > /dev/null || continue
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null)" = installed ] || missing+=("$package")
   done
   [ "${#missing[@]}" -gt 0 ] || return 0

@@ -21,8 +21,8 @@ Examples:
   trainyard model get 7 -o best.onnx
 
 Exit codes: 0 target met or done, 1 unexpected error, 2 wrong usage or bad input, 3 finished below
-the target, 4 job failed, 5 job cancelled, 6 coordinator unreachable, 7 timeout, 130 or 143 ended by
-SIGINT or SIGTERM.
+the target, 4 job failed, 5 job cancelled, 6 coordinator unreachable, 7 timeout, 8 not let in by the
+coordinator, 130 or 143 ended by SIGINT or SIGTERM.
 `trainyard COMMAND --help` tells more, with examples.)";
 
 int ExitCodeOfError(const absl::Status& status) {
@@ -37,6 +37,9 @@ int ExitCodeOfError(const absl::Status& status) {
       return kUnreachable;
     case absl::StatusCode::kDeadlineExceeded:
       return kTimeout;
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kPermissionDenied:
+      return kRefused;
     default:
       return kUnexpected;
   }
@@ -54,6 +57,16 @@ void BuildApp(CLI::App& app, Context& context) {
                  "The coordinator, HOST:PORT or unix:PATH (default 127.0.0.1:7700; environment: "
                  "TRAINYARD_COORDINATOR)")
       ->type_name("ADDRESS");
+  app.add_option("--access", context.access.folder,
+                 "Folder with what the coordinator asks for: token, ca.pem (environment: "
+                 "TRAINYARD_ACCESS)")
+      ->type_name("DIR");
+  app.add_option("--token-file", context.access.token_file,
+                 "File with the token to show (environment: TRAINYARD_TOKEN, the token itself)")
+      ->type_name("FILE");
+  app.add_option("--ca", context.access.ca_file,
+                 "Certificate to trust, PEM; makes the connection TLS")
+      ->type_name("FILE");
   app.add_option("--output", context.output, "table for people (default), json for programs")
       ->type_name("json|table")
       ->check(CLI::IsMember({"json", "table"}));
@@ -65,7 +78,9 @@ void BuildApp(CLI::App& app, Context& context) {
   AddTweak(app, context);
   AddModel(app, context);
   AddProject(app, context);
+  AddPool(app, context);
   AddWorker(app, context);
+  AddToken(app, context);
   AddVersion(app, context);
 }
 
@@ -99,7 +114,13 @@ int UsageError(const CLI::App& app, const CLI::ParseError& error, const Environm
 absl::StatusOr<int> Perform(Context& context) {
   const auto address = ParseAddress(context.coordinator);
   if (!address.ok()) return address.status();
-  context.client = std::make_unique<Client>(*address);
+  std::vector<std::string> warnings;
+  auto keys = ReadKeys(context.access, &warnings);
+  for (const std::string& warning : warnings) {
+    context.err() << "trainyard: warning: " << CleanLine(warning) << "\n";
+  }
+  if (!keys.ok()) return keys.status();
+  context.client = std::make_unique<Client>(*address, *std::move(keys));
   return context.action();
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kMaxMessageBytes = 16 << 20;
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address, const AccessKeys& keys) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   // A host that vanished without a word is noticed, as workers notice it.
@@ -21,14 +21,15 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
                    0);  // a coordinator is not on the other side of a web proxy
   // Two clients of one process with the same address must not share the fate of one connection.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return MakeAccessChannel(address, keys, arguments);
 }
 
 }  // namespace
 
-Client::Client(std::string address)
+Client::Client(std::string address, AccessKeys keys)
     : address_(std::move(address)),
-      channel_(MakeChannel(address_)),
+      keys_(std::move(keys)),
+      channel_(MakeChannel(address_, keys_)),
       stub_(v1::Trainyard::NewStub(channel_)) {}
 
 absl::Status Client::Connect(Milliseconds limit) {
@@ -37,7 +38,7 @@ absl::Status Client::Connect(Milliseconds limit) {
   grpc_connectivity_state state = channel_->GetState(true);
   while (state != GRPC_CHANNEL_READY) {
     if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN)
-      return Unreachable("");
+      return NoConnection();
     if (!channel_->WaitForStateChange(state, deadline)) {
       return Unreachable(fmt::format("no answer within {}", FormatDuration(limit.count())));
     }
@@ -51,7 +52,7 @@ bool Client::Connected() const { return channel_->GetState(false) == GRPC_CHANNE
 void Client::RenewIfBroken() {
   const grpc_connectivity_state state = channel_->GetState(false);
   if (state != GRPC_CHANNEL_TRANSIENT_FAILURE && state != GRPC_CHANNEL_SHUTDOWN) return;
-  channel_ = MakeChannel(address_);
+  channel_ = MakeChannel(address_, keys_);
   stub_ = v1::Trainyard::NewStub(channel_);
 }
 
@@ -61,6 +62,12 @@ absl::Status Client::Unreachable(const std::string& detail) const {
                   "or name another with "
                   "--coordinator or TRAINYARD_COORDINATOR.",
                   address_, detail.empty() ? "" : " (" + CleanLine(detail, 500) + ")"));
+}
+
+absl::Status Client::NoConnection() const {
+  const std::string why = WhyUnreachable(channel_, keys_);
+  if (why.empty()) return Unreachable("");
+  return absl::UnavailableError(fmt::format("no connection to {}: {}", address_, why));
 }
 
 absl::Status Client::Explain(const grpc::Status& status) const {
@@ -75,6 +82,16 @@ absl::Status Client::Explain(const grpc::Status& status) const {
       return absl::UnimplementedError(fmt::format(
           "{} does not know this call ({}); is it a coordinator, and as new as this program?",
           address_, text));
+    case grpc::StatusCode::UNAUTHENTICATED:
+      return absl::UnauthenticatedError(fmt::format(
+          "the coordinator at {} does not let you in: {}\nShow a token with --access DIR, "
+          "--token-file FILE, TRAINYARD_ACCESS or TRAINYARD_TOKEN; an admin makes one with "
+          "`trainyard token create`.",
+          address_, text));
+    case grpc::StatusCode::CANCELLED:
+      return absl::CancelledError(fmt::format(
+          "the coordinator at {} ended the call{}", address_,
+          keys_.token.empty() ? "" : "; has the token been revoked, or has it expired?"));
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return absl::DeadlineExceededError(
           fmt::format("the coordinator at {} did not answer in time", address_));

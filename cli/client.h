@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "proto/access.h"
 #include "trainyard/v1/client.grpc.pb.h"
 
 namespace trainyard::cli {
@@ -19,7 +20,7 @@ class Client {
   using Milliseconds = std::chrono::milliseconds;
 
   // `address` as ParseAddress gives it. Connects with the first call.
-  explicit Client(std::string address);
+  explicit Client(std::string address, AccessKeys keys = {});
 
   // One call, with a deadline. UNAVAILABLE: no coordinator there.
   template <typename Request, typename Response>
@@ -52,8 +53,10 @@ class Client {
 
  private:
   absl::Status Unreachable(const std::string& detail) const;
+  absl::Status NoConnection() const;
 
   const std::string address_;
+  const AccessKeys keys_;
   std::shared_ptr<grpc::Channel> channel_;  // gRPC's own type for it
   std::unique_ptr<v1::Trainyard::Stub> stub_;
 };

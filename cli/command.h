@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 
+#include "cli/access_options.h"
 #include "cli/app.h"
 #include "cli/client.h"
 #include "cli/exit_code.h"
@@ -22,6 +23,7 @@ struct Context {
 
   const Environment& environment;
   std::string coordinator = "127.0.0.1:7700";  // as typed
+  AccessOptions access;
   std::string output = "table";
   std::unique_ptr<Client> client;  // there once the arguments have been read
   // What the command line asks for; the exit code, or what went wrong.
@@ -41,7 +43,9 @@ void AddJob(CLI::App& app, Context& context);
 void AddTweak(CLI::App& app, Context& context);
 void AddModel(CLI::App& app, Context& context);
 void AddProject(CLI::App& app, Context& context);
+void AddPool(CLI::App& app, Context& context);
 void AddWorker(CLI::App& app, Context& context);
+void AddToken(CLI::App& app, Context& context);
 void AddVersion(CLI::App& app, Context& context);
 
 // A command below `parent` with examples in its help. A command with commands of its own does

@@ -1,10 +1,9 @@
-// `project`, `worker` and `version`.
+// `project` and `version`.
 #include <fmt/format.h>
 
 #include <filesystem>
 
 #include "cli/command.h"
-#include "cli/event_line.h"
 #include "cli/text.h"
 
 namespace trainyard::cli {
@@ -28,40 +27,6 @@ std::string RenderProjects(const v1::ListProjectsResponse& response, const Conte
                     project.last_error().empty() ? Colour::kPlain : Colour::kRed)});
   }
   return table.Render(context.style());
-}
-
-std::string RenderWorkers(const v1::ListWorkersResponse& response, const Context& context) {
-  if (response.workers().empty()) return "No workers.\n";
-  Table table({{"WORKER", true},
-               {"NAME", false, true},
-               {"POOL"},
-               {"DEVICE", false, true},
-               {"STATE"},
-               {"AT WORK ON"}});
-  for (const v1::Worker& worker : response.workers()) {
-    table.Add({std::to_string(worker.id()), CleanLine(worker.name(), 200),
-               CleanLine(worker.pool(), 40), CleanLine(worker.device(), 200),
-               StateCell(worker.state()),
-               worker.job() == 0 ? "-"
-                                 : fmt::format("job {}, trial {}, attempt {}", worker.job(),
-                                               worker.trial(), worker.attempt())});
-  }
-  return table.Render(context.style());
-}
-
-// A worker's number, or the number of the worker with that name.
-absl::StatusOr<int64_t> FindWorker(Context& context, const std::string& text) {
-  const auto response = context.client->Call(&Stub::ListWorkers, v1::ListWorkersRequest());
-  if (!response.ok()) return response.status();
-  std::string known;
-  for (const v1::Worker& worker : response->workers()) {
-    if (std::to_string(worker.id()) == text || worker.name() == text) return worker.id();
-    if (known.size() < 500)
-      known += fmt::format("{}{} ({})", known.empty() ? "" : ", ", worker.id(),
-                           CleanLine(worker.name(), 100));
-  }
-  return absl::NotFoundError(fmt::format("no worker \"{}\"; there {}", CleanLine(text, 120),
-                                         known.empty() ? "are none" : "are " + known));
 }
 
 absl::StatusOr<int> AddOneProject(Context& context, v1::AddProjectRequest request) {
@@ -142,42 +107,6 @@ void AddProject(CLI::App& app, Context& context) {
   });
 }
 
-void AddWorker(CLI::App& app, Context& context) {
-  CLI::App* worker = AddCommand(app, "worker", "List workers, and take them out of service",
-                                "  trainyard worker list\n  trainyard worker drain 3");
-  worker->require_subcommand(1);
-  CLI::App* list =
-      AddCommand(*worker, "list", "All workers and what they are at", "  trainyard worker list");
-  list->callback([&context] {
-    context.action = [&context]() -> absl::StatusOr<int> {
-      const auto response = context.client->Call(&Stub::ListWorkers, v1::ListWorkersRequest());
-      if (!response.ok()) return response.status();
-      Print(context, *response, [&] { return RenderWorkers(*response, context); });
-      return kDone;
-    };
-  });
-  auto name = std::make_shared<std::string>();
-  CLI::App* drain =
-      AddCommand(*worker, "drain", "Give a worker no more work; it leaves when it is done",
-                 "  trainyard worker drain 3\n  trainyard worker drain gpu-host/4711");
-  drain->add_option("WORKER", *name, "The worker's number or name")->required()->type_name("");
-  drain->callback([&context, name] {
-    context.action = [&context, name]() -> absl::StatusOr<int> {
-      const auto id = FindWorker(context, *name);
-      if (!id.ok()) return id.status();
-      v1::DrainWorkerRequest request;
-      request.set_worker(*id);
-      const auto drained = context.client->Call(&Stub::DrainWorker, request);
-      if (!drained.ok()) return drained.status();
-      Print(context, *drained, [&] {
-        return fmt::format("worker {} ({}) {}\n", drained->id(), CleanLine(drained->name()),
-                           StateCell(drained->state()).text);
-      });
-      return kDone;
-    };
-  });
-}
-
 void AddVersion(CLI::App& app, Context& context) {
   CLI::App* version = AddCommand(
       app, "version", "The version of this program and of the coordinator", "  trainyard version");
@@ -185,11 +114,13 @@ void AddVersion(CLI::App& app, Context& context) {
     context.action = [&context]() -> absl::StatusOr<int> {
       v1::ServerInfo info;
       bool answered = false;
+      std::string silence = fmt::format("no coordinator at {}", context.client->address());
       if (context.client->Connect(Client::Milliseconds(2'000)).ok()) {
         const auto response = context.client->Call(&Stub::GetServerInfo, v1::GetServerInfoRequest(),
                                                    Client::Milliseconds(2'000));
         answered = response.ok();
         if (answered) info = *response;
+        if (!answered) silence = CleanLines(std::string(response.status().message()));
       }
       if (context.json()) {
         const std::string server = answered ? Json(info, true) : "null\n";
@@ -198,11 +129,10 @@ void AddVersion(CLI::App& app, Context& context) {
         return kDone;
       }
       context.out() << fmt::format("trainyard {}\n", TRAINYARD_VERSION);
-      context.out() << (answered
-                            ? fmt::format("coordinator {} at {}, state in {}\n",
-                                          CleanLine(info.version()), context.client->address(),
-                                          CleanLine(info.state_dir()))
-                            : fmt::format("no coordinator at {}\n", context.client->address()));
+      context.out() << (answered ? fmt::format("coordinator {} at {}, state in {}\n",
+                                               CleanLine(info.version()), context.client->address(),
+                                               CleanLine(info.state_dir()))
+                                 : silence + "\n");
       return kDone;
     };
   });

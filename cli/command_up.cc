@@ -18,23 +18,68 @@ namespace fs = std::filesystem;
 
 struct Options {
   std::string state_dir;
-  std::string listen = "127.0.0.1:7700";
-  int workers = -1;  // the coordinator's default
+  std::vector<std::string> listen;  // none: the coordinator's default
+  int workers = -1;                 // the coordinator's default
   int threads = 0;
   int poll_ms = 0;
   std::vector<std::string> data_roots;
   std::string worker_binary;
+  std::string pools;
   bool allow_file_urls = false;
   bool listen_anywhere = false;
+  bool require_token = false;
+  bool require_client_certs = false;
+  std::vector<std::string> tls_names;
+  std::string tls_cert, tls_key, tls_ca, tls_client_ca;
   bool verbose = false;
 };
 
-absl::StatusOr<int> Up(const Context& context, Options options) {
-  if (const auto address = ParseAddress(options.listen); !address.ok()) {
+absl::Status CheckListen(const std::vector<std::string>& listen) {
+  for (const std::string& text : listen) {
+    if (ParseAddress(text).ok()) continue;
     return absl::InvalidArgumentError(
         fmt::format("--listen: {} is not an address; expected HOST:PORT such as 127.0.0.1:7700",
-                    CleanLine(options.listen)));
+                    CleanLine(text)));
   }
+  return absl::OkStatus();
+}
+
+// The coordinator's flags for ours.
+std::vector<std::string> Arguments(const Options& options) {
+  std::vector<std::string> arguments;
+  const auto add = [&](const char* name, const std::string& value) {
+    arguments.push_back(name);
+    arguments.push_back(value);
+  };
+  const auto add_file = [&](const char* name, const std::string& path) {
+    if (!path.empty()) add(name, fs::absolute(path).string());
+  };
+  for (const std::string& address : options.listen) add("--listen", address);
+  add_file("--state-dir", options.state_dir);
+  if (options.workers >= 0) add("--workers", std::to_string(options.workers));
+  if (options.threads > 0) add("--threads-per-worker", std::to_string(options.threads));
+  for (const std::string& root : options.data_roots) add_file("--data-root", root);
+  add_file("--worker-binary", options.worker_binary);
+  add_file("--pools", options.pools);
+  if (options.poll_ms > 0) add("--poll-ms", std::to_string(options.poll_ms));
+  for (const std::string& name : options.tls_names) add("--tls-name", name);
+  add_file("--tls-cert", options.tls_cert);
+  add_file("--tls-key", options.tls_key);
+  add_file("--tls-ca", options.tls_ca);
+  add_file("--tls-client-ca", options.tls_client_ca);
+  for (const auto& [flag, set] : {std::pair("--allow-file-urls", options.allow_file_urls),
+                                  {"--insecure-listen-anywhere", options.listen_anywhere},
+                                  {"--require-token", options.require_token},
+                                  {"--require-client-certs", options.require_client_certs},
+                                  {"--verbose", options.verbose}}) {
+    if (set) arguments.push_back(flag);
+  }
+  return arguments;
+}
+
+absl::StatusOr<int> Up(const Context& context, Options options) {
+  if (options.listen.empty()) options.listen.push_back("127.0.0.1:7700");
+  if (auto status = CheckListen(options.listen); !status.ok()) return status;
   if (options.state_dir.empty()) {
     const char* home = std::getenv("HOME");
     if (home == nullptr || *home == '\0') {
@@ -45,28 +90,15 @@ absl::StatusOr<int> Up(const Context& context, Options options) {
   }
   const auto coordinator = FindCoordinator();
   if (!coordinator.ok()) return coordinator.status();
-  std::vector<std::string> arguments = {*coordinator, "--listen", options.listen, "--state-dir",
-                                        fs::absolute(options.state_dir).string()};
-  const auto add = [&](const char* name, const std::string& value) {
-    arguments.push_back(name);
-    arguments.push_back(value);
-  };
-  if (options.workers >= 0) add("--workers", std::to_string(options.workers));
-  if (options.threads > 0) add("--threads-per-worker", std::to_string(options.threads));
-  for (const std::string& root : options.data_roots)
-    add("--data-root", fs::absolute(root).string());
-  if (!options.worker_binary.empty())
-    add("--worker-binary", fs::absolute(options.worker_binary).string());
-  if (options.poll_ms > 0) add("--poll-ms", std::to_string(options.poll_ms));
-  if (options.allow_file_urls) arguments.push_back("--allow-file-urls");
-  if (options.listen_anywhere) arguments.push_back("--insecure-listen-anywhere");
-  if (options.verbose) arguments.push_back("--verbose");
+  std::vector<std::string> arguments = Arguments(options);
+  arguments.insert(arguments.begin(), *coordinator);
 
   context.out() << fmt::format(
                        "Trainyard at {}, state in {}.\nCtrl-C stops it and its workers, and keeps "
                        "what they have "
                        "trained. In another terminal: trainyard submit PATH\n",
-                       CleanLine(options.listen), CleanLine(options.state_dir))
+                       CleanLine(fmt::format("{}", fmt::join(options.listen, " and "))),
+                       CleanLine(options.state_dir))
                 << std::flush;
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
@@ -76,6 +108,29 @@ absl::StatusOr<int> Up(const Context& context, Options options) {
       fmt::format("{}: cannot be started: {}", *coordinator, std::strerror(errno)));
 }
 
+// Who is let in, and with what.
+void AddAccess(CLI::App* command, Options& options) {
+  command->add_flag("--require-token", options.require_token,
+                    "Ask for a token on this machine's own addresses too");
+  command->add_flag("--require-client-certs", options.require_client_certs,
+                    "Ask workers that come over TLS for a certificate (mutual TLS)");
+  command
+      ->add_option("--tls-name", options.tls_names,
+                   "Another name or address of this machine, for the certificate that is made "
+                   "(repeatable)")
+      ->type_name("HOST")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  const auto file = [&](const char* name, std::string& path, const char* description) {
+    command->add_option(name, path, description)->type_name("FILE");
+  };
+  file("--tls-cert", options.tls_cert, "Certificate to show, PEM (default: one is made)");
+  file("--tls-key", options.tls_key, "Its private key, PEM");
+  file("--tls-ca", options.tls_ca, "What vouches for it, PEM, for access folders");
+  file("--tls-client-ca", options.tls_client_ca, "What vouches for workers' certificates, PEM");
+}
+
 }  // namespace
 
 void AddUp(CLI::App& app, Context& context) {
@@ -83,6 +138,7 @@ void AddUp(CLI::App& app, Context& context) {
       app, "up", "Start a coordinator and its local workers, for one machine",
       "  trainyard up\n"
       "  trainyard up --workers 2 --threads 4 --data-root /data\n"
+      "  trainyard up --pools pools.yaml --workers 0\n"
       "  trainyard up --state-dir /srv/trainyard --listen 127.0.0.1:7800\n"
       "\nCtrl-C checkpoints and stops the workers; the next `up` with the same state goes on.");
   auto options = std::make_shared<Options>();
@@ -90,8 +146,15 @@ void AddUp(CLI::App& app, Context& context) {
       ->add_option("--state-dir", options->state_dir,
                    "Where everything is kept (default ~/.trainyard)")
       ->type_name("DIR");
-  command->add_option("--listen", options->listen, "Where to listen (default 127.0.0.1:7700)")
-      ->type_name("ADDRESS");
+  const auto repeatable = [](CLI::Option* option) {
+    option->expected(1)->allow_extra_args(false)->multi_option_policy(
+        CLI::MultiOptionPolicy::TakeAll);
+  };
+  repeatable(command
+                 ->add_option("--listen", options->listen,
+                              "Where to listen: plain on this machine's own addresses, TLS with "
+                              "tokens beyond (default 127.0.0.1:7700; repeatable)")
+                 ->type_name("ADDRESS"));
   command->add_option("--workers", options->workers, "How many local workers at most; 0: none")
       ->type_name("N")
       ->check(CLI::Range(0, 256));
@@ -100,16 +163,18 @@ void AddUp(CLI::App& app, Context& context) {
                    "Threads of each worker (default: what the machine has, shared)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024));
-  command
-      ->add_option("--data-root", options->data_roots,
-                   "A folder that specs may read data from (repeatable)")
-      ->type_name("DIR")
-      ->expected(1)
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  repeatable(command
+                 ->add_option("--data-root", options->data_roots,
+                              "A folder that specs may read data from (repeatable)")
+                 ->type_name("DIR"));
   command
       ->add_option("--worker-binary", options->worker_binary,
                    "The worker program (default: beside the coordinator)")
+      ->type_name("FILE");
+  command
+      ->add_option("--pools", options->pools,
+                   "A file that says where else workers may be started: Docker hosts, Slurm "
+                   "clusters (docs/pools.md)")
       ->type_name("FILE");
   command
       ->add_option("--poll-ms", options->poll_ms,
@@ -118,9 +183,9 @@ void AddUp(CLI::App& app, Context& context) {
       ->check(CLI::Range(10, 86'400'000));
   command->add_flag("--allow-file-urls", options->allow_file_urls,
                     "Fetch from file:// URLs and paths even where other machines can ask for it");
-  command->add_flag(
-      "--insecure-listen-anywhere", options->listen_anywhere,
-      "Let --listen name an address that other machines reach; nobody is asked for a password");
+  command->add_flag("--insecure-listen-anywhere", options->listen_anywhere,
+                    "Listen beyond this machine without TLS, and ask nobody for a token");
+  AddAccess(command, *options);
   command->add_flag("--verbose", options->verbose, "Log more");
   command->callback([&context, options] {
     context.action = [&context, options] { return Up(context, *options); };

@@ -12,6 +12,7 @@ enum ExitCode : int {
   kJobCancelled = 5,
   kUnreachable = 6,  // no coordinator at the address
   kTimeout = 7,
+  kRefused = 8,        // no token, none that lives, or one whose role does not allow the call
   kInterrupted = 130,  // SIGINT, as a shell counts it
   kTerminated = 143,   // SIGTERM
 };

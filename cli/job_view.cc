@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <vector>
 
@@ -44,6 +45,29 @@ std::string BudgetText(const v1::Budget& budget) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
+// What the job asked for beyond the defaults, or empty.
+std::string NeedsText(const v1::Resources& resources) {
+  std::vector<std::string> parts;
+  const int64_t memory = resources.gpu_memory_bytes();
+  const std::string with = memory > 0 ? " with " + FormatBytes(memory) : "";
+  if (!resources.pool().empty()) parts.push_back("pool " + CleanLine(resources.pool(), 100));
+  if (resources.gpu() == v1::Resources::NONE) parts.push_back("no GPU");
+  if (resources.gpu() == v1::Resources::REQUIRED) parts.push_back("a GPU" + with);
+  if (resources.gpu() == v1::Resources::ANY && memory > 0) parts.push_back("if a GPU, one" + with);
+  if (!resources.labels().empty()) parts.push_back(LabelsText(resources.labels()));
+  if (resources.priority() != 0) parts.push_back(fmt::format("priority {}", resources.priority()));
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+// Why nothing happens in a trial whose next attempt has no worker yet, or empty.
+std::string WaitText(const v1::Trial& trial) {
+  for (const v1::Attempt& attempt : trial.attempts()) {
+    if (attempt.state() == v1::ATTEMPT_STATE_QUEUED && !attempt.waiting_for().empty())
+      return "queued: waits for " + CleanLine(attempt.waiting_for());
+  }
+  return "";
+}
+
 std::string ChangeAndReason(const v1::Trial& trial) {
   std::vector<std::string> lines;
   if (trial.has_tweak()) {
@@ -66,6 +90,7 @@ std::string ChangeAndReason(const v1::Trial& trial) {
   const bool plain =
       trial.state() == v1::TRIAL_STATE_COMPLETED || trial.state() == v1::TRIAL_STATE_RUNNING;
   if (!plain && !trial.reason().empty()) lines.push_back(CleanLine(trial.reason()));
+  lines.push_back(WaitText(trial));
   lines.erase(std::remove(lines.begin(), lines.end(), ""), lines.end());
   return fmt::format("{}", fmt::join(lines, "\n"));
 }
@@ -158,6 +183,15 @@ std::string BestText(const v1::Job& job) {
   return fmt::format("{} {}", loss ? "val_loss" : "val_accuracy", FormatMetric(job.best_metric()));
 }
 
+std::string LabelsText(const google::protobuf::Map<std::string, std::string>& labels) {
+  const std::map<std::string, std::string> sorted(labels.begin(), labels.end());
+  std::string text;
+  for (const auto& [name, value] : sorted) {
+    text += (text.empty() ? "" : ", ") + CleanLine(name, 100) + "=" + CleanLine(value, 100);
+  }
+  return text;
+}
+
 ExitCode ExitCodeOf(v1::JobState state) {
   switch (state) {
     case v1::JOB_STATE_BELOW_TARGET:
@@ -201,6 +235,7 @@ std::string RenderJob(const v1::Job& job, const std::optional<std::string>& stat
   out += Field(style, "source", SourceText(job));
   out += Field(style, "target", TargetText(job.spec().target()));
   out += Field(style, "budget", BudgetText(job.spec().budget()));
+  out += Field(style, "needs", NeedsText(job.spec().resources()));
   const int64_t end_ms = job.ended_ms() > 0 ? job.ended_ms() : now_ms;
   out += Field(
       style, "started",

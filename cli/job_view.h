@@ -16,6 +16,8 @@ namespace trainyard::cli {
 std::string TargetText(const v1::Target& target);
 // "val_accuracy 0.9051" of the job's best epoch, or empty.
 std::string BestText(const v1::Job& job);
+// "gpu=h100, site=berlin", or empty.
+std::string LabelsText(const google::protobuf::Map<std::string, std::string>& labels);
 // The code that a finished job's state stands for; kDone while it is not finished.
 ExitCode ExitCodeOf(v1::JobState state);
 

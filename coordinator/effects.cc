@@ -7,27 +7,18 @@
 #include "absl/strings/str_cat.h"
 
 namespace trainyard::coordinator {
+namespace {
 
-core::WorkerExited ToEvent(const WorkerExit& exit) {
-  core::WorkerExited event{core::LaunchId{exit.launch}, core::ExitKind::kCode, exit.exit_code,
-                           exit.cause};
-  if (exit.unknown) {
-    event.kind = core::ExitKind::kUnknown;
-    event.number = 0;
-  } else if (exit.out_of_memory) {
-    event.kind = core::ExitKind::kOutOfMemory;
-    event.number = exit.signal;
-  } else if (exit.signal != 0) {
-    event.kind = core::ExitKind::kSignal;
-    event.number = exit.signal;
-  }
-  return event;
+LaunchOrder OrderOf(core::LaunchId launch, const core::SlotName& slot, std::string runtime = "") {
+  return {launch.value, slot.host.host, slot.slot, std::move(runtime)};
 }
+
+}  // namespace
 
 void Effects::Connect(Parts parts) { parts_ = std::move(parts); }
 
 void Effects::Finish() {
-  launching_.reset();
+  launching_.clear();
   files_.reset();
 }
 
@@ -37,11 +28,13 @@ void Effects::Perform(const core::Effect& effect, const core::State& state) {
     const auto project = state.projects.find(prepare->project);
     if (project != state.projects.end()) parts_.watcher->Prepare(*prepare, project->second);
   } else if (const auto* launch = std::get_if<core::LaunchWorker>(&effect)) {
-    launching_->Add([this, launch = *launch] { Launch(launch); });
+    LaunchingIn(launch->slot.host.pool).Add([this, launch = *launch] { Launch(launch); });
   } else if (const auto* adopt = std::get_if<core::AdoptWorker>(&effect)) {
-    launching_->Add([this, adopt = *adopt] { Adopt(adopt); });
+    LaunchingIn(adopt->slot.host.pool).Add([this, adopt = *adopt] { Adopt(adopt); });
   } else if (const auto* stop = std::get_if<core::StopWorker>(&effect)) {
-    launching_->Add([this, stop = *stop] { Stop(stop); });
+    LaunchingIn(stop->slot.host.pool).Add([this, stop = *stop] { Stop(stop); });
+  } else if (std::holds_alternative<core::RemoveStrays>(effect)) {
+    RemoveStrays();
   } else if (const auto* drop = std::get_if<core::DropCheckpoint>(&effect)) {
     files_->Add([this, drop = *drop] { Drop(drop); });
   } else if (const auto* notice = std::get_if<core::Notify>(&effect)) {
@@ -52,30 +45,41 @@ void Effects::Perform(const core::Effect& effect, const core::State& state) {
   }
 }
 
+WorkQueue& Effects::LaunchingIn(const std::string& pool) {
+  std::unique_ptr<WorkQueue>& queue = launching_[pool];
+  if (!queue) queue = std::make_unique<WorkQueue>();
+  return *queue;
+}
+
+Launcher* Effects::LauncherOf(const std::string& pool) const {
+  const auto launcher = parts_.launchers.find(pool);
+  return launcher == parts_.launchers.end() ? nullptr : launcher->second;
+}
+
 void Effects::Launch(const core::LaunchWorker& effect) {
-  const auto launcher = parts_.launchers.find(effect.pool);
-  const auto handle = launcher == parts_.launchers.end()
-                          ? absl::FailedPreconditionError(
-                                absl::StrCat("pool ", effect.pool, " launches no workers"))
-                          : launcher->second->Launch({.launch = effect.launch.value});
+  const std::string& pool = effect.slot.host.pool;
+  Launcher* launcher = LauncherOf(pool);
+  const auto handle =
+      launcher == nullptr
+          ? absl::FailedPreconditionError(absl::StrCat("pool ", pool, " launches no workers"))
+          : launcher->Launch(OrderOf(effect.launch, effect.slot, effect.runtime));
   if (handle.ok()) {
-    spdlog::info("launched worker {} of pool {}: process {}", effect.launch.value, effect.pool,
-                 *handle);
+    spdlog::info("launched worker {} of pool {}: {}", effect.launch.value, pool, *handle);
     parts_.loop->Post(core::WorkerLaunched{effect.launch, *handle});
     return;
   }
   const std::string why(handle.status().message());
-  spdlog::warn("cannot launch a worker of pool {}: {}", effect.pool, why);
-  parts_.loop->Post(core::WorkerLaunchFailed{effect.launch, why});
+  spdlog::warn("cannot launch a worker of pool {}: {}", pool, why);
+  const bool lasting = absl::IsFailedPrecondition(handle.status());
+  parts_.loop->Post(core::WorkerLaunchFailed{
+      effect.launch, lasting ? core::LaunchFault::kLasting : core::LaunchFault::kPassing, why});
 }
 
 void Effects::Adopt(const core::AdoptWorker& effect) {
-  const auto launcher = parts_.launchers.find(effect.pool);
-  if (launcher != parts_.launchers.end()) {
-    const absl::Status status =
-        launcher->second->Adopt({.launch = effect.launch.value}, effect.handle);
+  if (Launcher* launcher = LauncherOf(effect.slot.host.pool)) {
+    const absl::Status status = launcher->Adopt(OrderOf(effect.launch, effect.slot), effect.handle);
     if (status.ok()) {
-      spdlog::info("found worker {} again: process {}", effect.launch.value, effect.handle);
+      spdlog::info("found worker {} again: {}", effect.launch.value, effect.handle);
       return;
     }
     spdlog::info("worker {} is gone: {}", effect.launch.value, std::string(status.message()));
@@ -85,19 +89,24 @@ void Effects::Adopt(const core::AdoptWorker& effect) {
 }
 
 void Effects::Stop(const core::StopWorker& effect) {
-  for (auto& [pool, launcher] : parts_.launchers) {
-    // After a restart it may not be watched yet; the one launcher that knows it takes it.
-    const absl::Status adopted = launcher->Adopt({.launch = effect.launch.value}, effect.handle);
-    if (!adopted.ok()) continue;
-    if (effect.grace_ms > 0) {
-      launcher->Stop(effect.launch.value, effect.grace_ms);
-    } else {
-      launcher->Kill(effect.launch.value);
-    }
-    return;
+  Launcher* launcher = LauncherOf(effect.slot.host.pool);
+  // After a restart it may not be watched yet.
+  if (launcher == nullptr ||
+      !launcher->Adopt(OrderOf(effect.launch, effect.slot), effect.handle).ok()) {
+    parts_.loop->Post(core::WorkerExited{effect.launch, core::ExitKind::kUnknown, 0,
+                                         "gone before it was asked to stop"});
+  } else if (effect.grace_ms > 0) {
+    launcher->Stop(effect.launch.value, effect.grace_ms);
+  } else {
+    launcher->Kill(effect.launch.value);
   }
-  parts_.loop->Post(core::WorkerExited{effect.launch, core::ExitKind::kUnknown, 0,
-                                       "gone before it was asked to stop"});
+}
+
+void Effects::RemoveStrays() {
+  // Behind what each pool was told before, so that nothing of it counts as a stray.
+  for (const auto& [pool, launcher] : parts_.launchers) {
+    LaunchingIn(pool).Add([launcher = launcher] { launcher->RemoveStrays(); });
+  }
 }
 
 void Effects::Drop(const core::DropCheckpoint& effect) {

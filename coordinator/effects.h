@@ -19,9 +19,6 @@
 
 namespace trainyard::coordinator {
 
-// How a worker process ended, as the core hears it.
-core::WorkerExited ToEvent(const WorkerExit& exit);
-
 class Effects final : public Performer {
  public:
   struct Parts {
@@ -48,11 +45,15 @@ class Effects final : public Performer {
   void Launch(const core::LaunchWorker& effect);
   void Adopt(const core::AdoptWorker& effect);
   void Stop(const core::StopWorker& effect);
+  void RemoveStrays();
   void Drop(const core::DropCheckpoint& effect);
+  Launcher* LauncherOf(const std::string& pool) const;
+  // What one pool does slowly keeps no other waiting.
+  WorkQueue& LaunchingIn(const std::string& pool);
 
   const std::function<void(const absl::Status&)> on_end_;
   Parts parts_;
-  std::unique_ptr<WorkQueue> launching_ = std::make_unique<WorkQueue>();
+  std::map<std::string, std::unique_ptr<WorkQueue>> launching_;  // by pool; the loop's thread
   std::unique_ptr<WorkQueue> files_ = std::make_unique<WorkQueue>();
 };
 

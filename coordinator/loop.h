@@ -138,6 +138,8 @@ class Loop {
   std::unique_ptr<Watch> WatchEvents(core::JobId job, int64_t after_cursor,
                                      std::function<void()> on_news);
 
+  // As events are timed.
+  int64_t now_ms() const { return options_.clock->MonotonicMs(); }
   // The cursor of the newest committed event.
   int64_t last_cursor() const;
   // Why nothing can be committed just now, for people; empty: all is well.

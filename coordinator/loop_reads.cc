@@ -1,8 +1,31 @@
 // What others read of the loop: jobs, whether in memory or in the records, and events as they come.
 #include "coordinator/convert/api.h"
+#include "coordinator/core/step.h"
 #include "coordinator/loop.h"
 
 namespace trainyard::coordinator {
+namespace {
+
+// Only the newest attempt of a job may wait, and only while the job is in memory.
+void SayWhatIsWaitedFor(const core::State& state, const core::Job& job, int64_t now_ms,
+                        v1::Job& shown) {
+  if (job.trials.empty() || shown.trials().empty()) return;
+  for (const core::TrialId id : job.trials) {
+    const auto trial = state.trials.find(id);
+    if (trial == state.trials.end()) continue;
+    const auto attempt = state.attempts.find(trial->second.attempt);
+    if (attempt == state.attempts.end()) continue;
+    const std::string why = core::WhyWaiting(state, attempt->second, now_ms);
+    if (why.empty()) continue;
+    for (v1::Trial& row : *shown.mutable_trials()) {
+      for (v1::Attempt& one : *row.mutable_attempts()) {
+        if (one.id() == attempt->first.value) one.set_waiting_for(Utf8(why));
+      }
+    }
+  }
+}
+
+}  // namespace
 
 // ---- Jobs ----
 
@@ -10,7 +33,9 @@ absl::StatusOr<v1::Job> Loop::GetJob(core::JobId id) {
   const std::optional<v1::Job> live = Read([&](const core::State& state) -> std::optional<v1::Job> {
     const auto found = state.jobs.find(id);
     if (found == state.jobs.end()) return std::nullopt;
-    return ToProto(state, found->second, JobDetail::kFull);
+    v1::Job job = ToProto(state, found->second, JobDetail::kFull);
+    SayWhatIsWaitedFor(state, found->second, now_ms(), job);
+    return job;
   });
   if (live) return Shown(*live);
   const absl::StatusOr<core::State> ended = records_->LoadJob(id, Records::Detail::kEpochs);

@@ -1,4 +1,5 @@
 // trainyard-coordinator: flags, build, run.
+#include <grpc/support/log.h>
 #include <poll.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -65,10 +66,29 @@ struct Flags {
   bool verbose = false;
 };
 
+void DeclareAccess(CLI::App& app, ServiceOptions& service) {
+  app.add_flag("--require-token", service.require_token,
+               "Ask for a token on this machine's own addresses too");
+  app.add_flag("--require-client-certs", service.require_client_certs,
+               "Ask workers that come over TLS for a certificate (mutual TLS)");
+  app.add_option("--tls-cert", service.tls_cert,
+                 "Certificate to show, PEM [one of our own making]");
+  app.add_option("--tls-key", service.tls_key, "Its private key, PEM");
+  app.add_option("--tls-ca", service.tls_ca,
+                 "What vouches for it, PEM, for access folders [the certificate's file]");
+  app.add_option("--tls-client-ca", service.tls_client_ca,
+                 "What vouches for certificates of workers, PEM, beside our own authority");
+  app.add_option("--tls-name", service.tls_names,
+                 "Host name or address for the certificate of our own making, can be repeated "
+                 "[this machine's, and the hosts of --listen]");
+}
+
 void Declare(CLI::App& app, Flags& flags) {
   ServiceOptions& service = flags.service;
   app.set_version_flag("--version", kVersion);
-  app.add_option("--listen", service.listen, "Where to listen, host:port")->capture_default_str();
+  app.add_option("--listen", service.listen,
+                 "Where to listen, host:port, can be repeated: plain on this machine's own "
+                 "addresses, TLS with tokens beyond [127.0.0.1:7700]");
   app.add_option("--state-dir", service.state_dir, "Folder for records, models and logs")
       ->capture_default_str();
   app.add_option("--workers", service.workers, "Workers on this machine at most, 0 for none")
@@ -85,6 +105,9 @@ void Declare(CLI::App& app, Flags& flags) {
                    kDefaultDataRoot, " if it exists]"));
   app.add_option("--worker-binary", service.worker_binary,
                  "The worker program [beside this one, else on the PATH]");
+  app.add_option("--pools", service.pools_file,
+                 "File that says where else workers may be started: Docker hosts, Slurm clusters "
+                 "(docs/pools.md)");
   app.add_option("--poll-ms", flags.poll_ms,
                  "Milliseconds between two looks at a watched repository [2000 for those on this "
                  "machine, 30000 for others]")
@@ -92,7 +115,8 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_flag("--allow-file-urls", service.allow_file_urls,
                "Fetch from file:// URLs and paths even where other machines can ask for it");
   app.add_flag("--insecure-listen-anywhere", service.listen_anywhere,
-               "Listen beyond this machine although nobody is asked for a password");
+               "Listen beyond this machine without TLS, and ask nobody for a token");
+  DeclareAccess(app, service);
   app.add_flag("--verbose", flags.verbose, "Log more");
   // For tests of what happens when time is short.
   app.add_option("--lease-ms", service.settings.lease_ms)
@@ -172,6 +196,28 @@ void LimitTakedown(int exit_code) {
   }).detach();
 }
 
+// Who is let in, and with what.
+void TellAccess(const ServiceOptions& options, const Service& service) {
+  if (options.listen_anywhere && options.require_token) {
+    spdlog::warn("--insecure-listen-anywhere: tokens cross the network unencrypted");
+  } else if (options.listen_anywhere) {
+    spdlog::warn(
+        "--insecure-listen-anywhere: whoever reaches {} may do everything, for nobody is asked for "
+        "a token",
+        service.addresses());
+  }
+  if (const std::string folder = service.admin_folder(); !folder.empty()) {
+    std::printf("For people: trainyard --access %s, and token create for more of them\n",
+                folder.c_str());
+  }
+  if (const std::string folder = service.worker_folder(); !folder.empty()) {
+    std::printf(
+        "For a worker elsewhere: copy %s to its host, and there: trainyard-worker --access "
+        "DIR --coordinator HOST:PORT\n",
+        folder.c_str());
+  }
+}
+
 int Run(const Flags& flags, int signals) {
   End end;
   auto service =
@@ -189,8 +235,9 @@ int Run(const Flags& flags, int signals) {
                         threads == 1 ? " thread" : " threads");
   }
   std::printf("Trainyard %s is ready at %s, with its state in %s and %s\n", kVersion,
-              (*service)->address().c_str(), fs::absolute(flags.service.state_dir).c_str(),
+              (*service)->addresses().c_str(), fs::absolute(flags.service.state_dir).c_str(),
               pool.c_str());
+  TellAccess(flags.service, **service);
   std::fflush(stdout);
   const int exit_code = WaitForEnd(**service, end, signals);
   LimitTakedown(exit_code);
@@ -216,6 +263,8 @@ void SetUpLogging(bool verbose) {
   logger->set_level(verbose ? spdlog::level::debug : spdlog::level::info);
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
+  // Such as a handshake that failed, with whoever knocks.
+  gpr_set_log_function([](gpr_log_func_args* line) { spdlog::debug("gRPC: {}", line->message); });
 }
 
 }  // namespace

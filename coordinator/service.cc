@@ -6,14 +6,20 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <set>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "coordinator/access/access.h"
+#include "coordinator/dialing.h"
 #include "coordinator/effects.h"
-#include "coordinator/launch/process.h"
+#include "coordinator/launch/launchers.h"
+#include "coordinator/launch/pools_file.h"
 #include "coordinator/loop.h"
 #include "coordinator/rpc/client_service.h"
+#include "coordinator/rpc/guarded_client.h"
 #include "coordinator/rpc/server.h"
 #include "coordinator/rpc/worker_gateway.h"
 #include "coordinator/store/blobs.h"
@@ -26,15 +32,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kProcessPool[] = "process";
+// Whether only this machine can reach the coordinator.
+bool OnlyLoopback(const std::vector<std::string>& listen) {
+  return std::ranges::all_of(listen, [](const auto& address) { return IsLoopback(address); });
+}
 
-// What a worker on this machine dials: of an address that listens everywhere, the loopback one.
-std::string WorkerTarget(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  const std::string host = address.substr(0, colon);
-  if (host == "0.0.0.0") return absl::StrCat("127.0.0.1", address.substr(colon));
-  if (host == "[::]") return absl::StrCat("[::1]", address.substr(colon));
-  return address;
+// What is beyond this machine is TLS, unless somebody insists.
+std::vector<Listener> ListenersOf(const ServiceOptions& options) {
+  std::vector<Listener> listeners;
+  for (const std::string& address : options.listen) {
+    listeners.push_back({address, !IsLoopback(address) && !options.listen_anywhere});
+  }
+  return listeners;
 }
 
 int ThreadsPerWorker(const ServiceOptions& options) {
@@ -44,11 +53,8 @@ int ThreadsPerWorker(const ServiceOptions& options) {
 }
 
 absl::Status CheckOptions(const ServiceOptions& options) {
-  if (!IsLoopback(options.listen) && !options.listen_anywhere) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--listen: ", options.listen,
-        " can be reached from other machines, and nobody would be asked "
-        "for a password yet; listen on 127.0.0.1, or insist with --insecure-listen-anywhere"));
+  if (options.listen.empty()) {
+    return absl::InvalidArgumentError("--listen: found none, expected host:port");
   }
   if (options.workers > 0 && access(options.worker_binary.c_str(), X_OK) != 0) {
     return absl::InvalidArgumentError(
@@ -84,24 +90,50 @@ class RunningService final : public Service {
   absl::Status Open() {
     threads_per_worker_ = ThreadsPerWorker(options_);
     if (auto status = CheckOptions(options_); !status.ok()) return status;
+    if (auto status = OpenPools(); !status.ok()) return status;
     if (auto status = OpenStore(); !status.ok()) return status;
     if (auto status = OpenLoop(); !status.ok()) return status;
-    if (auto status = OpenLauncher(); !status.ok()) return status;
+    if (auto status = OpenAccess(); !status.ok()) return status;
+    if (auto status = OpenLaunchers(); !status.ok()) return status;
     OpenServices();
-    auto running = StartServer(options_.listen, {client_.get(), gateway_.get()});
+    auto running =
+        StartServer(ListenersOf(options_), {access_->server_pair(), access_->client_ca_pem()},
+                    {guarded_client_.get(), gateway_.get()});
     if (!running.ok()) return running.status();
     server_ = std::move(running->server);
-    address_ = running->address;
-    launcher_->SetCoordinator(WorkerTarget(address_));
+    listeners_ = std::move(running->listeners);
+    launchers_->SetCoordinator(kProcessPool, ForThisMachine(listeners_).address);
+    for (const PoolConfig& pool : pools_) {
+      launchers_->SetCoordinator(pool.name, ForPool(pool, listeners_)->address);
+    }
     loop_->Start();
     return absl::OkStatus();
   }
 
   void RequestShutdown() override { loop_->Post(core::ShutdownRequested{}); }
-  const std::string& address() const override { return address_; }
+  const std::string& address() const override { return listeners_.front().address; }
+  std::string addresses() const override {
+    return absl::StrJoin(listeners_, " and ", [](std::string* out, const Listener& listener) {
+      absl::StrAppend(out, listener.address, listener.tls ? " (TLS)" : "");
+    });
+  }
+  std::string admin_folder() const override { return access_->admin_folder(); }
+  std::string worker_folder() const override { return access_->worker_folder(); }
   int threads_per_worker() const override { return threads_per_worker_; }
 
  private:
+  absl::Status OpenPools() {
+    if (options_.pools_file.empty()) return absl::OkStatus();
+    auto pools = ReadPools(options_.pools_file);
+    if (!pools.ok()) return pools.status();
+    pools_ = *std::move(pools);
+    for (const PoolConfig& pool : pools_) {
+      auto dialled = ForPool(pool, ListenersOf(options_));
+      if (!dialled.ok()) return dialled.status();
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status OpenStore() {
     auto records = Records::Open(options_.state_dir);
     if (!records.ok()) return records.status();
@@ -115,7 +147,14 @@ class RunningService final : public Service {
   absl::Status OpenLoop() {
     Loop::Options loop_options;
     loop_options.settings = options_.settings;
-    if (options_.workers > 0) loop_options.settings.pools[kProcessPool] = options_.workers;
+    if (options_.workers > 0) {
+      loop_options.settings.pools[kProcessPool] = {
+          .kind = kProcessPool,
+          .hosts = {{"", std::vector<core::Abilities>(static_cast<size_t>(options_.workers))}}};
+    }
+    for (const PoolConfig& pool : pools_) {
+      loop_options.settings.pools[pool.name] = ToSettings(pool);
+    }
     auto loop = Loop::Open(std::move(loop_options), records_.get(), &effects_);
     if (!loop.ok()) return loop.status();
     loop_ = *std::move(loop);
@@ -127,28 +166,80 @@ class RunningService final : public Service {
     return absl::OkStatus();
   }
 
-  absl::Status OpenLauncher() {
-    ProcessPoolOptions pool;
-    pool.worker_binary = options_.worker_binary;
-    pool.arguments = {"--threads", std::to_string(threads_per_worker_)};
+  absl::Status OpenAccess() {
+    const std::vector<Listener> listeners = ListenersOf(options_);
+    AccessOptions access;
+    access.folder = fs::path(options_.state_dir) / "access";
+    access.tls = std::ranges::any_of(listeners, &Listener::tls);
+    access.require_token = options_.require_token;
+    access.require_client_certs = options_.require_client_certs;
+    access.tls_cert = options_.tls_cert;
+    access.tls_key = options_.tls_key;
+    access.tls_ca = options_.tls_ca;
+    access.tls_client_ca = options_.tls_client_ca;
+    access.names = options_.tls_names;
+    for (const Listener& listener : listeners) {
+      const std::string host = HostOf(listener.address);
+      if (listener.tls && host != "0.0.0.0" && host != "::") access.names.push_back(host);
+    }
+    access.launch_lives = [this](int64_t launch) {
+      return loop_->Read([&](const core::State& state) {
+        const auto found = state.launches.find(core::LaunchId{launch});
+        return found != state.launches.end() && found->second.state != core::LaunchState::kOver;
+      });
+    };
+    auto opened = Access::Open(std::move(access));
+    if (!opened.ok()) return opened.status();
+    access_ = *std::move(opened);
+    return CheckLocalDoor(ForThisMachine(listeners));
+  }
+
+  // A worker of this machine that dials a TLS listener has to find its address in the certificate.
+  absl::Status CheckLocalDoor(const Dialled& listener) const {
+    const std::string host = HostOf(listener.address);
+    if (options_.workers == 0 || !listener.tls || IsFor(access_->server_pair().cert_pem, host)) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("--tls-cert: is not for ", host,
+                     ", which workers of this machine dial; add "
+                     "--listen 127.0.0.1:PORT for them, or ask for --workers 0"));
+  }
+
+  absl::Status OpenLaunchers() {
+    const fs::path state_dir = options_.state_dir;
+    LaunchersOptions launchers;
+    launchers.process.worker_binary = options_.worker_binary;
+    launchers.process.arguments = {"--threads", std::to_string(threads_per_worker_)};
     // What the coordinator itself may fetch from, its own workers may too.
-    if (IsLoopback(options_.listen)) pool.arguments.push_back("--private-urls");
-    pool.folder = fs::path(options_.state_dir) / "workers";
-    auto launcher = ProcessLauncher::Open(std::move(pool), {[this](const WorkerExit& exit) {
-                                                              spdlog::info("worker {} ended: {}",
-                                                                           exit.launch, exit.cause);
-                                                              loop_->Post(ToEvent(exit));
-                                                            },
-                                                            nullptr});
-    if (!launcher.ok()) return launcher.status();
-    launcher_ = *std::move(launcher);
+    if (OnlyLoopback(options_.listen)) launchers.process.arguments.push_back("--private-urls");
+    launchers.folder = launchers.process.folder = state_dir / "workers";
+    launchers.process.issue_access = access_->Issuer(ForThisMachine(ListenersOf(options_)).tls);
+    launchers.pools = pools_;
+    launchers.coordinator_id = access_->coordinator_id();
+    launchers.issuer_of = [this](const PoolConfig& pool) {
+      return access_->Issuer(ForPool(pool, ListenersOf(options_))->tls);
+    };
+    auto opened =
+        Launchers::Open(std::move(launchers), [this](auto what) { loop_->Post(std::move(what)); });
+    if (!opened.ok()) return opened.status();
+    launchers_ = *std::move(opened);
     return absl::OkStatus();
+  }
+
+  // A path may be named if some worker has it; it is read here, to check it.
+  std::vector<std::string> DataRoots() const {
+    std::set<std::string> roots(options_.data_roots.begin(), options_.data_roots.end());
+    for (const PoolConfig& pool : pools_) {
+      roots.insert(pool.data_roots.begin(), pool.data_roots.end());
+    }
+    return {roots.begin(), roots.end()};
   }
 
   void OpenServices() {
     preparer_ = MakeRepositoryPreparer(
-        {(fs::path(options_.state_dir) / "repositories").string(), options_.data_roots,
-         options_.allow_file_urls, IsLoopback(options_.listen)},
+        {(fs::path(options_.state_dir) / "repositories").string(), DataRoots(),
+         options_.allow_file_urls, OnlyLoopback(options_.listen)},
         blobs_.get());
     WatcherOptions watching;
     watching.poll_local_ms = options_.poll_local_ms;
@@ -156,37 +247,37 @@ class RunningService final : public Service {
     watcher_ = std::make_unique<ProjectWatcher>(watching, loop_.get(), preparer_.get());
     GatewayOptions gateway;
     gateway.lease_ms = options_.settings.lease_ms;
-    gateway_ = std::make_unique<WorkerGateway>(gateway, loop_.get(), blobs_.get());
+    gateway_ = std::make_unique<WorkerGateway>(gateway, loop_.get(), blobs_.get(), access_.get());
     ClientOptions client;
     client.version = options_.version;
     client.state_dir = fs::absolute(options_.state_dir);
-    client.data_roots = options_.data_roots;
+    client.data_roots = DataRoots();
     client.started_wall_ms = Clock::System().WallMs();
     client_ = std::make_unique<ClientService>(
-        client, ClientParts{loop_.get(), records_.get(), blobs_.get(), launcher_.get(),
-                            watcher_.get(), preparer_.get()});
-    effects_.Connect({loop_.get(),
-                      gateway_.get(),
-                      watcher_.get(),
-                      blobs_.get(),
-                      records_.get(),
-                      {{kProcessPool, launcher_.get()}}});
+        client, ClientParts{loop_.get(), records_.get(), blobs_.get(), launchers_->by_pool(),
+                            watcher_.get(), preparer_.get(), access_.get()});
+    guarded_client_ = std::make_unique<GuardedClient>(access_.get(), client_.get());
+    effects_.Connect({loop_.get(), gateway_.get(), watcher_.get(), blobs_.get(), records_.get(),
+                      launchers_->by_pool()});
   }
 
   const ServiceOptions options_;
   int threads_per_worker_ = 1;
-  std::string address_;
+  std::vector<PoolConfig> pools_;  // of the pools file
+  std::vector<Listener> listeners_;
 
   // In the order in which they are built.
   std::unique_ptr<Records> records_;
   std::unique_ptr<Blobs> blobs_;
   Effects effects_;
   std::unique_ptr<Loop> loop_;
-  std::unique_ptr<ProcessLauncher> launcher_;
+  std::unique_ptr<Access> access_;
+  std::unique_ptr<Launchers> launchers_;
   std::unique_ptr<SourcePreparer> preparer_;
   std::unique_ptr<ProjectWatcher> watcher_;
   std::unique_ptr<WorkerGateway> gateway_;
   std::unique_ptr<ClientService> client_;
+  std::unique_ptr<GuardedClient> guarded_client_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -16,12 +16,19 @@ namespace trainyard::coordinator {
 
 struct ServiceOptions {
   std::string version;
-  std::string listen = "127.0.0.1:7700";
-  bool listen_anywhere = false;  // beyond loopback, without authentication
+  // Loopback ones are plain and ask nobody; the others are TLS and ask for a token.
+  std::vector<std::string> listen = {"127.0.0.1:7700"};
+  bool listen_anywhere = false;  // beyond loopback, plain, and nobody is asked
+  // Of coordinator/access, see there.
+  bool require_token = false;
+  bool require_client_certs = false;
+  std::string tls_cert, tls_key, tls_ca, tls_client_ca;
+  std::vector<std::string> tls_names;
   std::string state_dir;
   int workers = 1;             // of the process pool at most; 0: none
   int threads_per_worker = 0;  // 0: the machine's cores, shared out
   std::string worker_binary;   // of the process pool
+  std::string pools_file;      // docs/pools.md; empty: the process pool only
   std::vector<std::string> data_roots;
   bool allow_file_urls = false;
   int64_t poll_local_ms = 2'000;
@@ -39,7 +46,13 @@ class Service {
 
   // Workers store checkpoints and stop; then `on_end` is called.
   virtual void RequestShutdown() = 0;
+  // The first listener's; and all of them for people: "127.0.0.1:7700 and 0.0.0.0:7701 (TLS)".
   virtual const std::string& address() const = 0;
+  virtual std::string addresses() const = 0;
+  // The access folders to hand out, to people and to workers that are started by hand; may be
+  // empty.
+  virtual std::string admin_folder() const = 0;
+  virtual std::string worker_folder() const = 0;
   virtual int threads_per_worker() const = 0;
 };
 

@@ -6,15 +6,20 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <random>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "CLI/App.hpp"
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "proto/access.h"
+#include "proto/labels.h"
 #include "spdlog/spdlog.h"
 #include "worker/agent/agent.h"
 #include "worker/agent/blob_cache.h"
@@ -34,9 +39,11 @@ constexpr int kWakeUp = SIGUSR2;  // ends the signal thread
 
 struct Flags {
   std::string coordinator = "localhost:7700";
+  std::string access_folder;
   std::string work_folder;
   std::string cache_folder;
   std::string pool = "external";
+  std::map<std::string, std::string> labels;
   std::string backend = "auto";
   int64_t launch = 0;
   int threads = 0;
@@ -57,11 +64,41 @@ std::string DefaultCache() {
   return absl::StrCat(fs::temp_directory_path().string(), "/trainyard-", getuid());
 }
 
+// "site=berlin" and so on; a form that no job could ask for is refused.
+std::map<std::string, std::string> ParseLabels(const std::vector<std::string>& written) {
+  std::map<std::string, std::string> labels;
+  for (const std::string& label : written) {
+    const size_t equals = std::min(label.find('='), label.size());
+    const std::string name = label.substr(0, equals);
+    const std::string value = label.substr(std::min(equals + 1, label.size()));
+    std::string expected;
+    if (equals == label.size()) {
+      expected = "NAME=VALUE";
+    } else if (!IsLabelName(name)) {
+      expected = kLabelNameForm;
+    } else if (!IsLabelValue(value)) {
+      expected = kLabelValueForm;
+    } else if (!labels.emplace(name, value).second) {
+      expected = "each name once";
+    } else if (labels.size() > kLabelsMax) {
+      expected = absl::StrCat("at most ", kLabelsMax, " labels");
+    }
+    if (!expected.empty()) {
+      throw CLI::ValidationError(
+          "--label", absl::StrCat("found '", absl::CHexEscape(label), "', expected ", expected));
+    }
+  }
+  return labels;
+}
+
 void Declare(CLI::App& app, Flags& flags) {
   app.set_version_flag("--version", kVersion);
   app.add_option("--coordinator", flags.coordinator, "Address of the coordinator, host:port")
       ->envname("TRAINYARD_COORDINATOR")
       ->capture_default_str();
+  app.add_option("--access", flags.access_folder,
+                 "Folder with what the coordinator asks for: token, ca.pem, cert.pem and key.pem")
+      ->envname("TRAINYARD_ACCESS");
   app.add_option("--work-dir", flags.work_folder,
                  "Folder for what is under way [the cache folder's `work`]")
       ->envname("TRAINYARD_WORK_DIR");
@@ -69,6 +106,13 @@ void Declare(CLI::App& app, Flags& flags) {
                  "Folder for fetched sources and data, shared by the workers of a host "
                  "[~/.cache/trainyard]");
   app.add_option("--pool", flags.pool, "Pool that this worker belongs to")->capture_default_str();
+  app.add_option_function<std::vector<std::string>>(
+         "--label",
+         [&flags](const std::vector<std::string>& written) { flags.labels = ParseLabels(written); },
+         "What jobs may ask for, NAME=VALUE, can be repeated; of workers started by hand")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--backend", flags.backend,
                  "What computes: auto (a GPU if it can be used, else the CPU), cpu, cuda or "
                  "reference")
@@ -92,7 +136,10 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_flag("--verbose", flags.verbose, "Log more");
   app.footer(
       "Ends with 0 when the coordinator says so, 143 after SIGTERM (130 after SIGINT), 6 when no "
-      "coordinator could be reached for the orphan limit, 2 on wrong flags, 1 on other errors.");
+      "coordinator could be reached for the orphan limit, 8 when the coordinator does not let it "
+      "in "
+      "(its token is revoked, expired or not for workers), 2 on wrong flags or a broken access "
+      "folder, 1 on other errors.");
 }
 
 v1::RegisterRequest Identity(const Flags& flags) {
@@ -110,6 +157,7 @@ v1::RegisterRequest Identity(const Flags& flags) {
   identity.set_device(
       absl::StrCat(flags.backend, ", ", threads, threads == 1 ? " thread" : " threads"));
   identity.set_version(kVersion);
+  identity.mutable_labels()->insert(flags.labels.begin(), flags.labels.end());
   identity.set_incarnation(
       absl::StrCat(absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8),
                    absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8)));
@@ -141,22 +189,37 @@ void WaitForSignals(const sigset_t& signals, agent::Agent& worker) {
   }
 }
 
+// Nothing to show where there is no access folder.
+absl::StatusOr<AccessKeys> ReadKeys(const std::string& folder) {
+  if (folder.empty()) return AccessKeys{};
+  std::vector<std::string> warnings;
+  auto keys = ReadAccessFolder(folder, &warnings);
+  for (const std::string& warning : warnings) spdlog::warn("{}", warning);
+  return keys;
+}
+
 // The worker's whole life, with flags that have been completed.
 int Work(const Flags& flags, const sigset_t& signals) {
+  const absl::StatusOr<AccessKeys> keys = ReadKeys(flags.access_folder);
+  if (!keys.ok()) {
+    spdlog::error("{}", std::string(keys.status().message()));
+    return agent::kExitUsage;
+  }
   absl::StatusOr<agent::WorkFolder> work = agent::WorkFolder::Open(flags.work_folder);
   if (!work.ok()) {
     spdlog::error("{}", std::string(work.status().message()));
     return agent::kExitError;
   }
-  agent::BlobClient blobs(agent::MakeChannel(flags.coordinator));
+  agent::BlobClient blobs(agent::MakeChannel(flags.coordinator, *keys));
   agent::BlobCache cache(flags.cache_folder + "/blobs");
   agent::NativeRunner runner({flags.backend, flags.threads, work->path(), {flags.private_urls, ""}},
                              blobs, cache);
   agent::AgentOptions options;
   options.session.identity = Identity(flags);
+  options.session.keys = *keys;
   options.session.orphan_limit = std::chrono::seconds(flags.orphan_limit_s);
   options.grace = std::chrono::seconds(flags.grace_s);
-  agent::Agent worker(agent::MakeChannel(flags.coordinator), runner, options);
+  agent::Agent worker(agent::MakeChannel(flags.coordinator, *keys), runner, options);
   spdlog::info("worker {} ({}) looks for its coordinator at {}", options.session.identity.name(),
                options.session.identity.device(), flags.coordinator);
 

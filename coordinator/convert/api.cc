@@ -72,6 +72,11 @@ std::string ProjectName(const core::State& state, core::ProjectId id) {
   return project == nullptr ? "" : Utf8(project->name);
 }
 
+template <typename Map>
+void PutLabels(const core::Labels& labels, Map* message) {
+  for (const auto& [name, value] : labels) (*message)[Utf8(name)] = Utf8(value);
+}
+
 v1::Worker::State StateOf(const core::Worker& worker) {
   switch (worker.state) {
     case core::WorkerState::kGone:
@@ -332,10 +337,46 @@ v1::Worker ToProto(const core::State& state, const core::Worker& worker) {
   message.set_pid(worker.pid);
   message.set_device(Utf8(worker.device));
   message.set_state(StateOf(worker));
+  message.set_gpu(worker.abilities.gpu);
+  message.set_gpu_memory_bytes(worker.abilities.gpu_memory_bytes);
+  PutLabels(worker.abilities.labels, message.mutable_labels());
   if (const core::Attempt* attempt = Find(state.attempts, worker.attempt)) {
     message.set_job(attempt->job.value);
     message.set_trial(NumberOf(state, attempt->trial));
     message.set_attempt(attempt->number);
+  }
+  return message;
+}
+
+v1::WorkerPool ToProto(const core::State& state, const std::string& name,
+                       const core::PoolSettings& pool, int64_t now_ms) {
+  v1::WorkerPool message;
+  message.set_name(name);
+  message.set_kind(pool.kind);
+  for (const auto& [host, slots] : pool.hosts) {
+    v1::WorkerHost& shown = *message.add_hosts();
+    shown.set_name(host);
+    shown.set_slots(static_cast<int>(slots.size()));
+    shown.set_reachable(true);
+    int gpus = 0;
+    for (const core::Abilities& can : slots) {
+      gpus += can.gpu ? 1 : 0;
+      shown.set_gpu_memory_bytes(std::max(shown.gpu_memory_bytes(), can.gpu_memory_bytes));
+      PutLabels(can.labels, message.mutable_labels());  // those of the pool, the same in each slot
+    }
+    shown.set_gpu_slots(gpus);
+    const core::HostName place{name, host};
+    for (const auto& [id, launch] : state.launches) {
+      const bool here = launch.state != core::LaunchState::kOver && launch.slot.host == place;
+      shown.set_used(shown.used() + (here ? 1 : 0));
+    }
+    const auto health = state.hosts.find(place);
+    if (health == state.hosts.end()) continue;
+    shown.set_reachable(health->second.reachable);
+    const int64_t wait_ms = std::max<int64_t>(0, health->second.not_before_ms - now_ms);
+    if (shown.reachable() && wait_ms == 0) continue;
+    shown.set_trouble(Utf8(health->second.message));
+    shown.set_retry_in_ms(wait_ms);
   }
   return message;
 }

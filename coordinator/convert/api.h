@@ -29,6 +29,8 @@ v1::Trial ToProto(const core::State& state, const core::Trial& trial, JobDetail 
 v1::Attempt ToProto(const core::State& state, const core::Attempt& attempt);
 v1::Epoch ToProto(const core::State& state, const core::Epoch& epoch);
 v1::Worker ToProto(const core::State& state, const core::Worker& worker);
+v1::WorkerPool ToProto(const core::State& state, const std::string& name,
+                       const core::PoolSettings& pool, int64_t now_ms);
 v1::Project ToProto(const core::Project& project);
 v1::Tweak ToProto(const core::Tweak& tweak);
 // The published model of a job that has one.

@@ -186,6 +186,24 @@ core::Needs FromProto(const v1::Resources& message) {
   return needs;
 }
 
+namespace {
+
+std::set<std::string> HostPaths(const v1::Data& data) {
+  std::set<std::string> paths;
+  const auto add = [&](const auto& files) {
+    for (const v1::DataFile& file : files) {
+      if (!file.host_path().empty()) paths.insert(file.host_path());
+    }
+  };
+  for (const v1::DataSet* set : {&data.train(), &data.validation(), &data.test()}) {
+    add(set->images());
+    add(set->labels());
+  }
+  return paths;
+}
+
+}  // namespace
+
 core::JobRequest ToRequest(const v1::JobSpec& spec) {
   core::JobRequest request;
   request.name = spec.name();
@@ -205,6 +223,7 @@ core::JobRequest ToRequest(const v1::JobSpec& spec) {
                     .time_ms = spec.budget().time_ms(),
                     .epochs = spec.budget().epochs()};
   request.needs = FromProto(spec.resources());
+  request.needs.paths = HostPaths(spec.data());
   request.train_images = spec.data().train().count();
   return request;
 }

@@ -65,13 +65,14 @@ void Put(const core::Budget& from, stored::Budget* to) {
 }
 
 void Put(const core::Needs& from, stored::Needs* to) {
-  const auto& [pool, runtime, gpu, gpu_memory_bytes, labels, priority] = from;
+  const auto& [pool, runtime, gpu, gpu_memory_bytes, labels, priority, paths] = from;
   to->set_pool(pool);
   to->set_runtime(runtime);
   to->set_gpu(StoredName(gpu));
   to->set_gpu_memory_bytes(gpu_memory_bytes);
   for (const auto& [name, value] : labels) (*to->mutable_labels())[name] = value;
   to->set_priority(priority);
+  for (const std::string& path : paths) to->add_paths(path);
 }
 
 void Get(const stored::Needs& from, core::Needs* to, Reader& reader) {
@@ -81,6 +82,7 @@ void Get(const stored::Needs& from, core::Needs* to, Reader& reader) {
   to->gpu_memory_bytes = from.gpu_memory_bytes();
   to->labels = {from.labels().begin(), from.labels().end()};
   to->priority = from.priority();
+  to->paths = {from.paths().begin(), from.paths().end()};
 }
 
 void Put(const core::JobRequest& from, stored::JobRequest* to) {
@@ -318,8 +320,8 @@ void Get(const stored::Trial& from, core::Trial* to, Reader& reader) {
 }
 
 void Put(const core::Attempt& record, stored::Attempt* to) {
-  const auto& [id, job, trial, number, finishing, state, fencing, worker, cause, message, from,
-               progressed, pause_ms, from_step, step, started_wall_ms, ended_wall_ms, live] =
+  const auto& [id, job, trial, number, finishing, state, fencing, worker, place, cause, message,
+               from, progressed, pause_ms, from_step, step, started_wall_ms, ended_wall_ms, live] =
       record;
   to->set_id(id.value);
   to->set_job(job.value);
@@ -338,6 +340,8 @@ void Put(const core::Attempt& record, stored::Attempt* to) {
   to->set_step(step);
   to->set_started_wall_ms(started_wall_ms);
   to->set_ended_wall_ms(ended_wall_ms);
+  to->set_pool(place.pool);
+  to->set_host(place.host);
 }
 
 void Get(const stored::Attempt& from, core::Attempt* to, Reader& reader) {
@@ -358,6 +362,7 @@ void Get(const stored::Attempt& from, core::Attempt* to, Reader& reader) {
   to->step = from.step();
   to->started_wall_ms = from.started_wall_ms();
   to->ended_wall_ms = from.ended_wall_ms();
+  to->place = {from.pool(), from.host()};
 }
 
 void Put(const core::Checkpoint& from, stored::Checkpoint* to) {
@@ -394,9 +399,26 @@ void Get(const stored::Checkpoint& from, core::Checkpoint* to, Reader& reader) {
   to->stored_wall_ms = from.stored_wall_ms();
 }
 
+void Put(const core::Abilities& from, stored::Abilities* to) {
+  const auto& [gpu, gpu_memory_bytes, labels, runtimes, data_roots] = from;
+  to->set_gpu(gpu);
+  to->set_gpu_memory_bytes(gpu_memory_bytes);
+  for (const auto& [name, value] : labels) (*to->mutable_labels())[name] = value;
+  for (const std::string& runtime : runtimes) to->add_runtimes(runtime);
+  for (const std::string& root : data_roots) to->add_data_roots(root);
+}
+
+void Get(const stored::Abilities& from, core::Abilities* to) {
+  to->gpu = from.gpu();
+  to->gpu_memory_bytes = from.gpu_memory_bytes();
+  to->labels = {from.labels().begin(), from.labels().end()};
+  to->runtimes = {from.runtimes().begin(), from.runtimes().end()};
+  to->data_roots = {from.data_roots().begin(), from.data_roots().end()};
+}
+
 void Put(const core::Worker& from, stored::Worker* to) {
-  const auto& [id, incarnation, name, pool, launch, host, pid, device, state, draining, attempt,
-               live] = from;
+  const auto& [id, incarnation, name, pool, launch, host, pid, device, abilities, state, draining,
+               attempt, live] = from;
   to->set_id(id.value);
   to->set_incarnation(incarnation);
   to->set_name(name);
@@ -405,6 +427,7 @@ void Put(const core::Worker& from, stored::Worker* to) {
   to->set_host(host);
   to->set_pid(pid);
   to->set_device(device);
+  Put(abilities, to->mutable_abilities());
   to->set_state(StoredName(state));
   to->set_draining(draining);
   to->set_attempt(attempt.value);
@@ -419,15 +442,21 @@ void Get(const stored::Worker& from, core::Worker* to, Reader& reader) {
   to->host = from.host();
   to->pid = from.pid();
   to->device = from.device();
+  if (from.has_abilities()) Get(from.abilities(), &to->abilities);
   reader.Get(from.state(), "state", &to->state);
   to->draining = from.draining();
   to->attempt.value = from.attempt();
 }
 
 void Put(const core::Launch& from, stored::Launch* to) {
-  const auto& [id, pool, state, handle, worker, proven, grace_ms, message, live] = from;
+  const auto& [id, slot, runtime, attempt, state, handle, worker, proven, grace_ms, message, live] =
+      from;
   to->set_id(id.value);
-  to->set_pool(pool);
+  to->set_pool(slot.host.pool);
+  to->set_host(slot.host.host);
+  to->set_slot(slot.slot);
+  to->set_runtime(runtime);
+  to->set_attempt(attempt.value);
   to->set_state(StoredName(state));
   to->set_handle(handle);
   to->set_worker(worker.value);
@@ -438,7 +467,9 @@ void Put(const core::Launch& from, stored::Launch* to) {
 
 void Get(const stored::Launch& from, core::Launch* to, Reader& reader) {
   to->id.value = from.id();
-  to->pool = from.pool();
+  to->slot = {{from.pool(), from.host()}, from.slot()};
+  to->runtime = from.runtime();
+  to->attempt.value = from.attempt();
   reader.Get(from.state(), "state", &to->state);
   to->handle = from.handle();
   to->worker.value = from.worker();

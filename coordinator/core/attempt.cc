@@ -24,13 +24,6 @@
 namespace trainyard::core {
 namespace {
 
-// To be waited before the next attempt, after so many failures in a row.
-int64_t Pause(const Settings& settings, int failures) {
-  int64_t pause_ms = settings.retry_pause_ms;
-  for (int i = 1; i < failures && pause_ms < settings.retry_pause_max_ms; ++i) pause_ms *= 2;
-  return std::min(pause_ms, settings.retry_pause_max_ms);
-}
-
 AttemptState EndState(Cause cause) {
   switch (cause) {
     case Cause::kEpochsDone:
@@ -48,6 +41,35 @@ AttemptState EndState(Cause cause) {
       return AttemptState::kLost;
     default:
       return AttemptState::kStopped;
+  }
+}
+
+// It died where it was, which may be the fault of the place.
+bool DiedThere(const Attempt& attempt) {
+  const bool died = attempt.cause == Cause::kFailed || attempt.cause == Cause::kWorkerExited ||
+                    attempt.cause == Cause::kLeaseExpired || attempt.cause == Cause::kStalled;
+  return attempt.ended() && died && !attempt.progressed;
+}
+
+// Where the trial's latest attempts died, one after the other: the next one had better be
+// elsewhere.
+std::set<HostName> PlacesToAvoid(const State& state, TrialId trial) {
+  std::set<HostName> places;
+  for (auto entry = state.attempts.rbegin(); entry != state.attempts.rend(); ++entry) {
+    const Attempt& attempt = entry->second;
+    if (attempt.trial != trial || !attempt.ended()) continue;
+    if (!DiedThere(attempt)) break;
+    places.insert(attempt.place);
+  }
+  return places;
+}
+
+void NoteHowThePlaceDid(Turn& turn, const Attempt& attempt) {
+  if (DiedThere(attempt)) {
+    NoteAttemptFailure(turn, attempt.place, attempt.trial,
+                       absl::StrCat(Name(attempt.cause), ": ", attempt.message));
+  } else if (attempt.progressed || attempt.state == AttemptState::kCompleted) {
+    NoteAttemptSuccess(turn, attempt.place);
   }
 }
 
@@ -108,7 +130,8 @@ void Retry(Turn& turn, const Attempt& attempt) {
     --retries_left;
     ++trial.failures;
   }
-  Again(turn, attempt, Pause(turn.state.settings, std::max(trial.failures, 1)));
+  // What moved forward may go on at once: it cannot do so for ever without ending.
+  Again(turn, attempt, trial.failures > 0 ? GrowingPause(turn.state.settings, trial.failures) : 0);
 }
 
 // What the end of an attempt means for its trial.
@@ -162,6 +185,7 @@ AttemptId QueueAttempt(Turn& turn, TrialId trial_id, bool finishing, int64_t pau
   attempt.finishing = finishing;
   attempt.pause_ms = pause_ms;
   attempt.live.not_before_ms = turn.now_ms + pause_ms;
+  if (attempt.number > 1) attempt.live.avoid = PlacesToAvoid(turn.state, trial_id);
   return attempt.id;
 }
 
@@ -174,6 +198,7 @@ void GiveAttempt(Turn& turn, AttemptId id, WorkerId worker_id) {
   const bool continues = from != nullptr && from->trial == trial.id;
 
   Worker& worker = turn.Change(worker_id);
+  attempt.place = PlaceOf(turn.state, worker);
   worker.state = WorkerState::kBusy;
   worker.attempt = id;
   worker.live.since_ms = turn.now_ms;
@@ -255,7 +280,9 @@ void FinishAttempt(Turn& turn, AttemptId id, Cause cause, std::string message) {
   if (attempt.ended()) return;
   const Cause effective = Effective(attempt, cause);
   if (effective != cause) message = attempt.message;
+  const bool ran = attempt.held();
   End(turn, id, effective, message);
+  if (ran) NoteHowThePlaceDid(turn, attempt);
   const AttemptState end = EndState(effective);
   if (end == AttemptState::kLost || (end == AttemptState::kFailed && cause != Cause::kDiverged)) {
     turn.Tell({.kind = HistoryKind::kAttemptLost,

@@ -39,18 +39,19 @@ struct PrepareSource {
 
 // ---- Where workers come from. ----
 
-// Start a worker of this pool with TRAINYARD_LAUNCH=launch; one that was started under this number
+// Start a worker in this slot with TRAINYARD_LAUNCH=launch; one that was started under this number
 // before is kept. Confirmed by WorkerLaunched or WorkerLaunchFailed.
 struct LaunchWorker {
   LaunchId launch;
-  std::string pool;
+  SlotName slot;
+  std::string runtime;
   bool operator==(const LaunchWorker&) const = default;
 };
 
 // After a restart: find the process again and watch it. Gone: WorkerExited.
 struct AdoptWorker {
   LaunchId launch;
-  std::string pool;
+  SlotName slot;
   std::string handle;
   bool operator==(const AdoptWorker&) const = default;
 };
@@ -58,9 +59,16 @@ struct AdoptWorker {
 // End the process: politely with a grace time, or at once with 0. Confirmed by WorkerExited.
 struct StopWorker {
   LaunchId launch;
+  SlotName slot;
   std::string handle;
   int64_t grace_ms = 0;
   bool operator==(const StopWorker&) const = default;
+};
+
+// After a restart, behind all that is to be launched or adopted: what else runs under this
+// coordinator's name is nobody's, and is ended. Not confirmed.
+struct RemoveStrays {
+  bool operator==(const RemoveStrays&) const = default;
 };
 
 // ---- To workers, over their session. ----
@@ -151,7 +159,7 @@ struct Quit {
 };
 
 using Effect = std::variant<Answer, PrepareSource, LaunchWorker, AdoptWorker, StopWorker,
-                            StartAttempt, StopAttempt, SupersedeAttempt, GrantLease, Acknowledge,
-                            DismissWorker, DropCheckpoint, Notify, Quit>;
+                            RemoveStrays, StartAttempt, StopAttempt, SupersedeAttempt, GrantLease,
+                            Acknowledge, DismissWorker, DropCheckpoint, Notify, Quit>;
 
 }  // namespace trainyard::core

@@ -106,15 +106,35 @@ struct WorkerLaunched {
   std::string handle;
 };
 
+enum class LaunchFault {
+  kPassing,  // may work again by itself: no room, no answer
+  kLasting,  // works only after somebody mended it: an image is missing, no GPU runtime
+};
+
 struct WorkerLaunchFailed {
   LaunchId launch;
+  LaunchFault fault = LaunchFault::kPassing;
   std::string message;
+};
+
+// Where launches wait in a queue (Slurm): this one runs now, and its worker should register soon.
+struct LaunchStarted {
+  LaunchId launch;
+};
+
+// A pool's host cannot be reached. That is not dead: its workers go on, and speak for themselves.
+struct HostLost {
+  HostName host;
+  std::string message;
+};
+struct HostFound {
+  HostName host;
 };
 
 enum class ExitKind {
   kCode,         // exit status `number`
   kSignal,       // signal `number`
-  kOutOfMemory,  // killed by the kernel or the container's limit
+  kOutOfMemory,  // it, or a process of it, was killed by the kernel or the container's limit
   kUnknown,      // gone while nobody watched, as found when it was to be adopted again
 };
 
@@ -139,6 +159,7 @@ struct WorkerRegistered {
   std::string host;
   int pid = 0;
   std::string device;
+  Abilities abilities;  // of one that somebody else started; others have those of their slot
 };
 
 // A session was opened. `running` is what the worker says it holds; zeros: nothing.
@@ -279,10 +300,11 @@ struct Event {
   int64_t wall_ms = 0;  // since 1970, for display only
   std::variant<ProjectAdded, ProjectRemoved, JobSubmitted, JobCancelled, JobPaused, JobResumed,
                TweakRequested, WorkerDrained, CheckpointPinned, PushSeen, SourcePrepared,
-               SourceRefused, WorkerLaunched, WorkerLaunchFailed, WorkerExited, WorkerRegistered,
-               WorkerConnected, WorkerDisconnected, WorkerLeft, LeaseRenewed, EpochReported,
-               CheckpointStored, CheckpointBroken, AttemptEnded, ModelFinished, CheckpointDropped,
-               NoticeSent, TimePassed, CoordinatorRecovered, ShutdownRequested>
+               SourceRefused, WorkerLaunched, WorkerLaunchFailed, LaunchStarted, WorkerExited,
+               HostLost, HostFound, WorkerRegistered, WorkerConnected, WorkerDisconnected,
+               WorkerLeft, LeaseRenewed, EpochReported, CheckpointStored, CheckpointBroken,
+               AttemptEnded, ModelFinished, CheckpointDropped, NoticeSent, TimePassed,
+               CoordinatorRecovered, ShutdownRequested>
       what;
 };
 

@@ -6,6 +6,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <string>
 
 namespace trainyard::core {
 
@@ -40,6 +41,20 @@ struct Claim {
   AttemptId attempt;
   Fencing fencing;
   auto operator<=>(const Claim&) const = default;
+};
+
+// A place that workers come from: a pool's host, or the machine of one that somebody else started.
+struct HostName {
+  std::string pool;
+  std::string host;  // empty: the pool has only one
+  auto operator<=>(const HostName&) const = default;
+};
+
+// A share of a host that one worker has to itself, numbered from 0: a GPU, or some cores.
+struct SlotName {
+  HostName host;
+  int slot = 0;
+  auto operator<=>(const SlotName&) const = default;
 };
 
 // A row of metrics. A resend has the same key and changes nothing.

@@ -228,14 +228,12 @@ Violations CheckState(const State& state) {
     Require(violations, attempt != nullptr && attempt->held() && attempt->worker == id, "worker ",
             id.value, ": holds what is not given to it");
   }
-  std::map<std::string, int> launched;
+  std::set<SlotName> used;
   for (const auto& [id, launch] : state.launches) {
-    if (launch.state != LaunchState::kOver) ++launched[launch.pool];
-  }
-  for (const auto& [pool, count] : launched) {
-    const auto limit = state.settings.pools.find(pool);
-    Require(violations, limit == state.settings.pools.end() || count <= limit->second, "pool ",
-            pool, ": ", count, " launches");
+    if (launch.state == LaunchState::kOver) continue;
+    Require(violations, used.insert(launch.slot).second, "launch ", id.value, ": slot ",
+            launch.slot.slot, " of ", launch.slot.host.pool, "/", launch.slot.host.host,
+            " is used twice");
   }
   return violations;
 }

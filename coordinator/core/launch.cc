@@ -7,8 +7,9 @@
 //   launched
 //   any        it could not be started, or its process ended       over
 //
-// Launches that bring no worker that works are followed by growing pauses.
-#include <algorithm>
+// Launches that bring no worker that works set their host aside for growing pauses (hosts.cc). An
+// attempt that no launch brings a worker, or that every host refuses for good, fails its job.
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/core/walk.h"
@@ -16,44 +17,47 @@
 namespace trainyard::core {
 namespace {
 
-void NoteTrouble(Turn& turn, const Launch& launch) {
-  PoolTrouble& trouble = turn.state.pool_troubles[launch.pool];
-  ++trouble.failures;
-  trouble.message = launch.message;
-  const Settings& settings = turn.state.settings;
-  int64_t pause_ms = settings.retry_pause_ms;
-  for (int i = 1; i < trouble.failures && pause_ms < settings.retry_pause_max_ms; ++i) {
-    pause_ms *= 2;
-  }
-  trouble.not_before_ms = turn.now_ms + std::min(pause_ms, settings.retry_pause_max_ms);
-  turn.Tell({.kind = HistoryKind::kNote,
-             .text = absl::StrCat("pool ", launch.pool, ": launch ", launch.id.value,
-                                  " brought no worker: ", launch.message)});
+// The attempt that it was for has to know: it may be hopeless.
+void TellAttempt(Turn& turn, const Launch& launch, LaunchFault fault) {
+  const auto found = turn.state.attempts.find(launch.attempt);
+  if (found == turn.state.attempts.end() || found->second.state != AttemptState::kQueued) return;
+  Attempt& attempt = found->second;
+  if (fault == LaunchFault::kLasting) attempt.live.refused[launch.slot.host] = launch.message;
+  if (++attempt.live.launches_failed < turn.state.settings.launch_retries) return;
+  EndJob(turn, attempt.job, JobState::kFailed,
+         absl::StrCat("given up after ", attempt.live.launches_failed,
+                      " launches that brought no worker; the last one, on ",
+                      Describe(launch.slot.host), ": ", launch.message));
 }
 
-void EndLaunch(Turn& turn, LaunchId id, const std::string& message) {
+void EndLaunch(Turn& turn, LaunchId id, LaunchFault fault, const std::string& message) {
   Launch& launch = turn.Change(id);
-  const bool asked = launch.state == LaunchState::kStopping && launch.worker;
+  const bool asked =
+      launch.state == LaunchState::kStopping && (launch.worker || launch.message.empty());
   launch.state = LaunchState::kOver;
   if (launch.message.empty()) launch.message = message;
   launch.live = {};
-  if (!asked && !launch.proven) NoteTrouble(turn, launch);
+  if (asked || launch.proven) return;
+  NoteLaunchFailure(turn, launch.slot.host,
+                    absl::StrCat("launch ", id.value, " brought no worker: ", launch.message));
+  TellAttempt(turn, launch, fault);
 }
 
 }  // namespace
 
-int LaunchesOf(const State& state, const std::string& pool) {
-  return static_cast<int>(
-      std::count_if(state.launches.begin(), state.launches.end(), [&](const auto& entry) {
-        return entry.second.pool == pool && entry.second.state != LaunchState::kOver;
-      }));
+void RequestLaunch(Turn& turn, const SlotName& slot, AttemptId attempt) {
+  Launch& launch = turn.Add(turn.state.launches, &Counters::launch);
+  launch.slot = slot;
+  launch.attempt = attempt;
+  launch.runtime = turn.state.jobs.at(turn.state.attempts.at(attempt).job).request.needs.runtime;
+  launch.live.register_by_ms = RegisterBy(turn.state, launch, turn.now_ms);
+  turn.Do(LaunchWorker{launch.id, slot, launch.runtime});
 }
 
-void RequestLaunch(Turn& turn, const std::string& pool) {
-  Launch& launch = turn.Add(turn.state.launches, &Counters::launch);
-  launch.pool = pool;
-  launch.live.register_by_ms = turn.now_ms + turn.state.settings.register_ms;
-  turn.Do(LaunchWorker{launch.id, pool});
+int64_t RegisterBy(const State& state, const Launch& launch, int64_t now_ms) {
+  const auto pool = state.settings.pools.find(launch.slot.host.pool);
+  const bool queues = pool != state.settings.pools.end() && pool->second.queues;
+  return queues ? std::numeric_limits<int64_t>::max() : now_ms + state.settings.register_ms;
 }
 
 void StopLaunch(Turn& turn, LaunchId id, int64_t grace_ms) {
@@ -62,7 +66,7 @@ void StopLaunch(Turn& turn, LaunchId id, int64_t grace_ms) {
   Launch& launch = turn.Change(id);
   launch.state = LaunchState::kStopping;
   launch.grace_ms = grace_ms;
-  turn.Do(StopWorker{id, launch.handle, grace_ms});
+  turn.Do(StopWorker{id, launch.slot, launch.handle, grace_ms});
 }
 
 void On(Turn& turn, const WorkerLaunched& event) {
@@ -75,7 +79,7 @@ void On(Turn& turn, const WorkerLaunched& event) {
     launch.state = LaunchState::kLaunched;
   } else if (launch.state == LaunchState::kStopping) {
     // It was told to stop before anybody knew how to find it.
-    turn.Do(StopWorker{launch.id, launch.handle, launch.grace_ms});
+    turn.Do(StopWorker{launch.id, launch.slot, launch.handle, launch.grace_ms});
   }
 }
 
@@ -83,7 +87,7 @@ void On(Turn& turn, const WorkerLaunchFailed& event) {
   const auto found = turn.state.launches.find(event.launch);
   if (found == turn.state.launches.end() || found->second.state == LaunchState::kOver) return;
   const WorkerId worker = found->second.worker;
-  EndLaunch(turn, event.launch, event.message);
+  EndLaunch(turn, event.launch, event.fault, event.message);
   LoseWorker(turn, worker, {.launch = event.launch, .message = event.message});
 }
 
@@ -91,15 +95,21 @@ void On(Turn& turn, const WorkerExited& event) {
   const auto found = turn.state.launches.find(event.launch);
   if (found == turn.state.launches.end() || found->second.state == LaunchState::kOver) return;
   const WorkerId worker = found->second.worker;
-  EndLaunch(turn, event.launch, event.message);
+  EndLaunch(turn, event.launch, LaunchFault::kPassing, event.message);
   LoseWorker(turn, worker, event);
+}
+
+void On(Turn& turn, const LaunchStarted& event) {
+  const auto found = turn.state.launches.find(event.launch);
+  if (found == turn.state.launches.end() || found->second.state == LaunchState::kOver) return;
+  found->second.live.register_by_ms = turn.now_ms + turn.state.settings.register_ms;
 }
 
 void ProveLaunch(Turn& turn, WorkerId worker_id) {
   const Worker& worker = turn.state.workers.at(worker_id);
   if (!worker.launch || turn.state.launches.at(worker.launch).proven) return;
   turn.Change(worker.launch).proven = true;
-  turn.state.pool_troubles.erase(worker.pool);
+  NoteLaunchSuccess(turn, turn.state.launches.at(worker.launch).slot.host);
 }
 
 void SuperviseLaunches(Turn& turn) {

@@ -26,7 +26,7 @@ void RestartTimers(State& state, int64_t now_ms) {
   }
   for (auto& [id, worker] : state.workers) worker.live = {.since_ms = now_ms};
   for (auto& [id, launch] : state.launches) {
-    launch.live = {.register_by_ms = now_ms + settings.register_ms};
+    launch.live = {.register_by_ms = RegisterBy(state, launch, now_ms)};
   }
 }
 
@@ -49,14 +49,16 @@ void AskAgain(Turn& turn) {
     }
   }
   for (const auto& [id, launch] : state.launches) {
-    if (launch.state == LaunchState::kRequested) turn.Do(LaunchWorker{id, launch.pool});
+    if (launch.state == LaunchState::kRequested)
+      turn.Do(LaunchWorker{id, launch.slot, launch.runtime});
     if (launch.state == LaunchState::kLaunched || launch.state == LaunchState::kStopping) {
-      turn.Do(AdoptWorker{id, launch.pool, launch.handle});
+      turn.Do(AdoptWorker{id, launch.slot, launch.handle});
     }
     if (launch.state == LaunchState::kStopping) {
-      turn.Do(StopWorker{id, launch.handle, launch.grace_ms});
+      turn.Do(StopWorker{id, launch.slot, launch.handle, launch.grace_ms});
     }
   }
+  turn.Do(RemoveStrays{});
   for (const auto& [id, checkpoint] : state.checkpoints) {
     if (checkpoint.state == CheckpointState::kDropping) {
       turn.Do(DropCheckpoint{id, checkpoint.sha256});
@@ -71,7 +73,7 @@ void AskAgain(Turn& turn) {
 
 void On(Turn& turn, const CoordinatorRecovered& event) {
   turn.state.shutting_down = false;
-  turn.state.pool_troubles.clear();
+  turn.state.hosts.clear();
   Forget(turn.state);
   std::vector<std::pair<JobId, std::string>> broken;
   for (const auto& [id, job] : turn.state.jobs) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 
 #include "coordinator/core/ids.h"
@@ -53,7 +54,18 @@ struct Needs {
   int64_t gpu_memory_bytes = 0;  // 0: network::TrainingBytes of the trial
   Labels labels;                 // that the pool or worker must have
   int priority = 0;              // higher goes first
+  std::set<std::string> paths;   // of data on the workers' hosts, absolute
   bool operator==(const Needs&) const = default;
+};
+
+// What a worker or a slot can do, to be held against a job's needs.
+struct Abilities {
+  bool gpu = false;
+  int64_t gpu_memory_bytes = 0;  // 0: not known
+  Labels labels;
+  std::set<std::string> runtimes = {"native"};
+  std::set<std::string> data_roots = {"/"};  // folders that are there as they are here
+  bool operator==(const Abilities&) const = default;
 };
 
 // A request for a job. Project, commit and spec_hash make its identity: the same again is the same

@@ -166,6 +166,7 @@ struct Attempt {
   AttemptState state = AttemptState::kQueued;
   Fencing fencing;             // zero while queued
   WorkerId worker;             // likewise
+  HostName place;              // where it runs or ran
   Cause cause = Cause::kNone;  // kStopping: why it is to stop; later: why it ended
   std::string message;         // for people
   CheckpointId from;           // what it starts from, decided when it is given to a worker
@@ -177,9 +178,12 @@ struct Attempt {
   int64_t ended_wall_ms = 0;
 
   struct Live {
-    int64_t not_before_ms = 0;  // kQueued: the pause is over
-    int64_t expires_ms = 0;     // the lease
-    int64_t stop_by_ms = 0;     // kStopping: waited long enough
+    int64_t not_before_ms = 0;                // kQueued: the pause is over
+    std::set<HostName> avoid;                 // kQueued: where the trial's attempts failed lately
+    std::map<HostName, std::string> refused;  // kQueued: where no worker can be had, and why
+    int launches_failed = 0;                  // kQueued: in a row
+    int64_t expires_ms = 0;                   // the lease
+    int64_t stop_by_ms = 0;                   // kStopping: waited long enough
     int64_t step = 0;
     Phase phase = Phase::kLoading;
     int64_t progress_ms = 0;       // when step or phase last changed
@@ -212,6 +216,7 @@ struct Worker {
   std::string host;
   int pid = 0;
   std::string device;
+  Abilities abilities;
   WorkerState state = WorkerState::kIdle;
   bool draining = false;
   AttemptId attempt;
@@ -230,7 +235,10 @@ enum class LaunchState { kRequested, kLaunched, kStopping, kOver };
 // A worker process that was asked for.
 struct Launch {
   LaunchId id;
-  std::string pool;
+  SlotName slot;
+  std::string runtime;
+  AttemptId
+      attempt;  // for which it was asked; where PoolSettings::one_attempt, all that it will run
   LaunchState state = LaunchState::kRequested;
   std::string handle;    // finds the process again
   WorkerId worker;       // once registered
@@ -287,12 +295,15 @@ struct Notice {
   bool operator==(const Notice&) const = default;
 };
 
-// Why launching pauses. Volatile, as a whole.
-struct PoolTrouble {
-  int failures = 0;  // launches in a row that brought no worker
-  int64_t not_before_ms = 0;
-  std::string message;
-  bool operator==(const PoolTrouble&) const = default;
+// How a host does. Volatile, as a whole.
+struct HostHealth {
+  bool reachable = true;
+  int launch_failures = 0;    // in a row: launches that brought no worker
+  int attempt_failures = 0;   // in a row: attempts that died without progress
+  std::set<TrialId> trials;   // whose attempts those were
+  int64_t not_before_ms = 0;  // set aside until then
+  std::string message;        // why, for people
+  bool operator==(const HostHealth&) const = default;
 };
 
 // The last number drawn of each kind; one record.
@@ -311,7 +322,17 @@ struct Counters {
   bool operator==(const Counters&) const = default;
 };
 
-// From flags, set by the shell before the first step; not stored.
+// Where workers are launched. Not stored.
+struct PoolSettings {
+  std::string kind;  // "process", "docker", "slurm": for people
+  // Of each host the slots, with what a worker there can do.
+  std::map<std::string, std::vector<Abilities>> hosts;
+  bool one_attempt = false;  // a worker runs the attempt that it was launched for, and no other
+  bool queues = false;       // a launch may wait for long before it runs: LaunchStarted tells
+  bool operator==(const PoolSettings&) const = default;
+};
+
+// From flags and the pools file, set by the shell before the first step; not stored.
 struct Settings {
   int64_t lease_ms = 5'000;
   int64_t stop_grace_ms = 30'000;  // for a checkpoint on request
@@ -324,8 +345,11 @@ struct Settings {
   int retries = 4;                     // per trial, and per job for its finishing attempts
   int64_t retry_pause_ms = 1'000;      // doubles with each failure in a row
   int64_t retry_pause_max_ms = 60'000;
-  bool inherit_weights = false;      // whether workers can grow a trial's weights from another's
-  std::map<std::string, int> pools;  // those that launch by themselves -> how many workers at most
+  int launch_retries = 10;       // launches in a row that bring an attempt no worker
+  int host_failures = 3;         // in a row, of more than one trial: the host is set aside
+  int64_t aging_ms = 600'000;    // who waits so long goes up by one priority
+  bool inherit_weights = false;  // whether workers can grow a trial's weights from another's
+  std::map<std::string, PoolSettings> pools;
   bool operator==(const Settings&) const = default;
 };
 
@@ -348,7 +372,7 @@ struct State {
   std::map<std::string, JobId> request_keys;
 
   // Volatile.
-  std::map<std::string, PoolTrouble> pool_troubles;
+  std::map<HostName, HostHealth> hosts;  // those that something happened to
   bool shutting_down = false;
   bool operator==(const State&) const = default;
 };

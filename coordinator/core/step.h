@@ -45,6 +45,10 @@ bool Over(const Notice& notice);
 // The job must be in State and have a trial.
 const network::Configuration& BaseForTweak(const State& state, const Job& job);
 
+// What a queued attempt waits for, for people: "a GPU with 12.0 GiB: all 4 that suit are taken".
+// Empty where it is not queued, or its job is paused.
+std::string WhyWaiting(const State& state, const Attempt& attempt, int64_t now_ms);
+
 // The job's training time so far, milliseconds, summed over the attempts of its trials.
 int64_t TrainingTime(const State& state, const Job& job);
 

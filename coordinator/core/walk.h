@@ -31,7 +31,11 @@ void On(Turn& turn, const WorkerLeft& event);
 
 void On(Turn& turn, const WorkerLaunched& event);
 void On(Turn& turn, const WorkerLaunchFailed& event);
+void On(Turn& turn, const LaunchStarted& event);
 void On(Turn& turn, const WorkerExited& event);
+
+void On(Turn& turn, const HostLost& event);
+void On(Turn& turn, const HostFound& event);
 
 void On(Turn& turn, const LeaseRenewed& event);
 void On(Turn& turn, const EpochReported& event);
@@ -128,8 +132,39 @@ void ContinueShutdown(Turn& turn);
 
 // ---- placement.cc ----
 
-// Gives what is queued to who is idle, first come first served, and launches workers for the rest.
+// Gives what is queued to who is idle, launches workers for the rest, and ends those that are
+// nobody's.
 void Place(Turn& turn);
+
+// Whether something that can do this, in this pool, may run the attempt.
+bool Fits(const State& state, const Attempt& attempt, const std::string& pool,
+          const Abilities& can);
+
+// On a GPU, bytes: what the spec says, else what the network is planned to take.
+int64_t MemoryNeeded(const State& state, const Attempt& attempt);
+
+// Where the worker came from.
+HostName PlaceOf(const State& state, const Worker& worker);
+
+// Of a slot that the settings have, else nullptr.
+const Abilities* AbilitiesOf(const State& state, const SlotName& slot);
+
+// ---- hosts.cc ----
+
+// To be waited after so many failures in a row.
+int64_t GrowingPause(const Settings& settings, int failures);
+
+// "pool process", "host gpu1 of pool gpu".
+std::string Describe(const HostName& name);
+
+// Reachable and not set aside.
+bool Usable(const State& state, const HostName& name, int64_t now_ms);
+
+void NoteLaunchFailure(Turn& turn, const HostName& name, const std::string& message);
+void NoteLaunchSuccess(Turn& turn, const HostName& name);
+void NoteAttemptFailure(Turn& turn, const HostName& name, TrialId trial,
+                        const std::string& message);
+void NoteAttemptSuccess(Turn& turn, const HostName& name);
 
 // ---- worker.cc, launch.cc ----
 
@@ -141,9 +176,10 @@ void RemoveWorker(Turn& turn, WorkerId worker, const std::string& reason, int64_
 // Its process is no more.
 void LoseWorker(Turn& turn, WorkerId worker, const WorkerExited& exit);
 
-// How many workers of the pool are being launched or live.
-int LaunchesOf(const State& state, const std::string& pool);
-void RequestLaunch(Turn& turn, const std::string& pool);
+void RequestLaunch(Turn& turn, const SlotName& slot, AttemptId attempt);
+
+// When a launch must have brought a worker, if it has not run until now.
+int64_t RegisterBy(const State& state, const Launch& launch, int64_t now_ms);
 void StopLaunch(Turn& turn, LaunchId launch, int64_t grace_ms);
 void SuperviseWorkers(Turn& turn);
 void SuperviseLaunches(Turn& turn);

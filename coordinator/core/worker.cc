@@ -41,6 +41,18 @@ Cause CauseOf(const WorkerExited& event) {
   return terminated ? Cause::kPreempted : Cause::kWorkerExited;
 }
 
+// What it is follows from where it was launched, not from what it says.
+void TakeFromLaunch(Launch& launch, const State& state, Worker& worker) {
+  launch.worker = worker.id;
+  worker.pool = launch.slot.host.pool;
+  const Abilities* can = AbilitiesOf(state, launch.slot);
+  if (can != nullptr) worker.abilities = *can;
+  if (launch.slot.host.host.empty()) return;
+  // In a container, the host's name and pid are the container's.
+  worker.host = launch.slot.host.host;
+  worker.name = absl::StrCat(worker.host, "/", launch.id.value);
+}
+
 }  // namespace
 
 void On(Turn& turn, const WorkerRegistered& event) {
@@ -62,8 +74,9 @@ void On(Turn& turn, const WorkerRegistered& event) {
   worker.host = event.host;
   worker.pid = event.pid;
   worker.device = event.device;
+  worker.abilities = event.abilities;
   worker.live.since_ms = turn.now_ms;
-  if (event.launch) turn.Change(event.launch).worker = worker.id;
+  if (event.launch) TakeFromLaunch(turn.Change(event.launch), turn.state, worker);
   turn.Accept(event.request, worker.id.value);
 }
 

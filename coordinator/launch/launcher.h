@@ -41,6 +41,10 @@ struct LaunchListener {
   // Whenever a host is lost or found again. Lost is not dead: its workers are not reported as gone.
   // All hosts count as reachable at first. May be empty for launchers on this machine.
   std::function<void(const std::string& host, bool reachable, const std::string& why)> on_reach;
+  // A worker that had to wait in a queue starts to run: what it may take until it registers counts
+  // from here. At most once per launch and launcher, of adopted ones that run already too, and only
+  // from launchers that queue. May be empty.
+  std::function<void(int64_t launch)> on_started;
 };
 
 // What a worker is given so that the coordinator lets it in: the files of its access folder, by
@@ -68,6 +72,8 @@ class Launcher {
   // Every worker that there should be has been launched or adopted: what else runs under this
   // coordinator's name is a stray, and ended, on hosts that come back later too.
   virtual void RemoveStrays() {}
+  // Whether a launched worker may wait for hours until it starts: then on_started tells when.
+  virtual bool queues() const { return false; }
   // Where its output is kept, on this machine.
   virtual std::string LogPath(int64_t launch) const = 0;
 };

@@ -1,4 +1,4 @@
-// The pools file (docs/operations.md), resolved: where workers may be started, beside this machine.
+// The pools file (docs/pools.md), resolved: where workers may be started, beside this machine.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +6,8 @@
 #include <string>
 #include <variant>
 #include <vector>
+
+#include "coordinator/core/state.h"
 
 namespace trainyard::coordinator {
 
@@ -53,5 +55,8 @@ struct PoolConfig {
   std::vector<std::string> data_roots;  // folders that its hosts have at the same path
   std::variant<DockerPool, SlurmPool> kind;
 };
+
+// What the core places by: slots in the order in which LaunchOrder numbers them.
+core::PoolSettings ToSettings(const PoolConfig& config);
 
 }  // namespace trainyard::coordinator

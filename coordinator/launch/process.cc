@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/access/private_files.h"
 #include "coordinator/launch/launch_slot.h"
 #include "coordinator/launch/spawn.h"
 
@@ -35,6 +36,12 @@ std::string SignalName(int signal) {
 
 bool StartsWith(std::string_view text, std::string_view start) {
   return text.substr(0, start.size()) == start;
+}
+
+// Its token died with the launch, so that one left behind by a crash does no harm.
+void RemoveAccess(const std::string& folder) {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
 }
 
 }  // namespace
@@ -112,18 +119,33 @@ absl::StatusOr<LaunchHandle> ProcessLauncher::Launch(const LaunchOrder& order) {
   ProcessIdentity process;
   if (slot->running()) {
     process = *slot->running();
-  } else {
-    SpawnRequest request{options_.worker_binary, options_.arguments, WorkerEnvironment(environ),
-                         options_.folder,        LogPath(launch),    slot->fd()};
-    request.environment.push_back(absl::StrCat("TRAINYARD_LAUNCH=", launch));
-    request.environment.push_back(absl::StrCat("TRAINYARD_COORDINATOR=", coordinator_));
-    memory_kills_.Sample();
-    auto spawned = Spawn(request);
-    if (!spawned.ok()) return spawned.status();
-    process = *spawned;
+  } else if (const absl::Status status = StartLocked(launch, slot->fd(), &process); !status.ok()) {
+    RemoveAccess(AccessPath(launch));
+    return status;
   }
   if (const absl::Status status = WatchLocked(launch, process); !status.ok()) return status;
   return ToHandle(process);
+}
+
+absl::Status ProcessLauncher::StartLocked(int64_t launch, int slot_fd, ProcessIdentity* process) {
+  SpawnRequest request{options_.worker_binary, options_.arguments, WorkerEnvironment(environ),
+                       options_.folder,        LogPath(launch),    slot_fd};
+  request.environment.push_back(absl::StrCat("TRAINYARD_LAUNCH=", launch));
+  request.environment.push_back(absl::StrCat("TRAINYARD_COORDINATOR=", coordinator_));
+  if (options_.issue_access) {
+    const auto files = options_.issue_access(launch);
+    if (!files.ok()) return files.status();
+    if (!files->empty()) {
+      const std::string folder = AccessPath(launch);
+      if (auto status = WriteAccessFolder(folder, *files); !status.ok()) return status;
+      request.environment.push_back(absl::StrCat("TRAINYARD_ACCESS=", folder));
+    }
+  }
+  memory_kills_.Sample();
+  auto spawned = Spawn(request);
+  if (!spawned.ok()) return spawned.status();
+  *process = *spawned;
+  return absl::OkStatus();
 }
 
 absl::Status ProcessLauncher::Adopt(const LaunchOrder& order, const LaunchHandle& handle) {
@@ -134,6 +156,7 @@ absl::Status ProcessLauncher::Adopt(const LaunchOrder& order, const LaunchHandle
   // The record of the launch may be older than its last start, and the slot never is.
   if (!process || !StillRuns(*process)) process = ReadSlot(SlotPath(launch));
   if (!process || !StillRuns(*process)) {
+    RemoveAccess(AccessPath(launch));
     return absl::NotFoundError(
         absl::StrCat("worker process of launch ", launch, " (", handle, ") no longer runs"));
   }
@@ -189,6 +212,10 @@ std::string ProcessLauncher::SlotPath(int64_t launch) const {
   return absl::StrCat(options_.folder, "/worker-", launch, ".pid");
 }
 
+std::string ProcessLauncher::AccessPath(int64_t launch) const {
+  return absl::StrCat(options_.folder, "/worker-", launch, ".access");
+}
+
 void ProcessLauncher::WakeUp() {
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = write(wake_fd_, &one, sizeof(one));
@@ -237,6 +264,7 @@ std::vector<WorkerExit> ProcessLauncher::CollectExits(const std::vector<int64_t>
     const auto found = watched_.find(launch);
     if (found == watched_.end()) continue;
     exits.push_back(Examine(launch, found->second));
+    RemoveAccess(AccessPath(launch));
     close(found->second.pidfd);
     watched_.erase(found);
   }

@@ -27,7 +27,8 @@ struct ProcessPoolOptions {
   std::string worker_binary;           // a path
   std::vector<std::string> arguments;  // for the worker
   std::string coordinator;             // "host:port", as TRAINYARD_COORDINATOR
-  std::string folder;                  // for logs and slots; made if it is missing
+  std::string folder;                  // for logs, slots and access; made if it is missing
+  AccessIssuer issue_access;           // may be empty: nobody asks for anything
 };
 
 class ProcessLauncher final : public Launcher {
@@ -56,6 +57,8 @@ class ProcessLauncher final : public Launcher {
 
   ProcessLauncher(ProcessPoolOptions options, LaunchListener listener);
   std::string SlotPath(int64_t launch) const;
+  std::string AccessPath(int64_t launch) const;
+  absl::Status StartLocked(int64_t launch, int slot_fd, ProcessIdentity* process);
   absl::Status WatchLocked(int64_t launch, const ProcessIdentity& process);
   void KillLocked(Watched& watched, std::string why);
   void WakeUp();

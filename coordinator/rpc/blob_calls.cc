@@ -6,6 +6,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "coordinator/rpc/assignment.h"
 #include "coordinator/rpc/request_checks.h"
 #include "coordinator/rpc/status.h"
 #include "coordinator/rpc/worker_gateway.h"
@@ -21,12 +22,17 @@ absl::Status TooManyTransfers(int limit) {
 
 }  // namespace
 
-grpc::Status WorkerGateway::FetchBlob(grpc::ServerContext*, const v1::FetchBlobRequest* request,
+grpc::Status WorkerGateway::FetchBlob(grpc::ServerContext* context,
+                                      const v1::FetchBlobRequest* request,
                                       grpc::ServerWriter<v1::BlobChunk>* writer) {
+  const auto visitor = LetIn(*context);
+  if (!visitor.ok()) return ToGrpc(visitor.status());
+  const auto open = Keep(*visitor, [context](const absl::Status&) { context->TryCancel(); });
   const absl::Cleanup leave = [this] { --transfers_; };
   if (++transfers_ > options_.transfers_max)
     return ToGrpc(TooManyTransfers(options_.transfers_max));
   if (auto status = CheckSha256("sha256", request->sha256()); !status.ok()) return ToGrpc(status);
+  if (auto status = CheckFetch(*visitor, request->sha256()); !status.ok()) return ToGrpc(status);
   // Hashed before it is sent, so that a torn checkpoint is set aside here, where another one can be
   // chosen. A continued transfer was hashed when it began.
   if (request->offset() == 0) {
@@ -68,11 +74,28 @@ absl::Status WorkerGateway::SendFile(const std::string& sha256, int64_t offset,
   return absl::OkStatus();
 }
 
-absl::Status WorkerGateway::CheckClaim(const v1::AttemptRef& attempt) const {
+absl::Status WorkerGateway::CheckFetch(const Visitor& visitor, const std::string& sha256) const {
+  if (!visitor.launch) return absl::OkStatus();
+  const core::LaunchId launch{*visitor.launch};
+  const bool needs =
+      loop_->Read([&](const core::State& state) { return NeedsBlob(state, launch, sha256); });
+  if (needs) return absl::OkStatus();
+  return absl::PermissionDeniedError(absl::StrCat("blob ", sha256, ": no attempt that a worker of ",
+                                                  visitor.caller.Describe(),
+                                                  " holds is made of it"));
+}
+
+absl::Status WorkerGateway::CheckClaim(const Visitor& visitor,
+                                       const v1::AttemptRef& attempt) const {
   const bool holds = loop_->Read([&](const core::State& state) {
     const auto found = state.attempts.find(core::AttemptId{attempt.attempt()});
-    return found != state.attempts.end() && found->second.held() &&
-           found->second.fencing.value == attempt.fencing();
+    if (found == state.attempts.end() || !found->second.held() ||
+        found->second.fencing.value != attempt.fencing()) {
+      return false;
+    }
+    const auto worker = state.workers.find(found->second.worker);
+    return !visitor.launch ||
+           (worker != state.workers.end() && worker->second.launch.value == *visitor.launch);
   });
   if (holds) return absl::OkStatus();
   return absl::FailedPreconditionError(
@@ -80,9 +103,12 @@ absl::Status WorkerGateway::CheckClaim(const v1::AttemptRef& attempt) const {
                    " holds nothing any more: its uploads are refused"));
 }
 
-grpc::Status WorkerGateway::UploadBlob(grpc::ServerContext*,
+grpc::Status WorkerGateway::UploadBlob(grpc::ServerContext* context,
                                        grpc::ServerReader<v1::UploadBlobRequest>* reader,
                                        v1::UploadBlobResponse* response) {
+  const auto visitor = LetIn(*context);
+  if (!visitor.ok()) return ToGrpc(visitor.status());
+  const auto open = Keep(*visitor, [context](const absl::Status&) { context->TryCancel(); });
   const absl::Cleanup leave = [this] { --transfers_; };
   if (++transfers_ > options_.transfers_max)
     return ToGrpc(TooManyTransfers(options_.transfers_max));
@@ -95,9 +121,9 @@ grpc::Status WorkerGateway::UploadBlob(grpc::ServerContext*,
     return ToGrpc(absl::InvalidArgumentError(absl::StrCat(
         "total_bytes: found ", first.total_bytes(), ", expected 0 to ", options_.blob_bytes_max)));
   }
-  if (auto status = CheckClaim(first.attempt()); !status.ok()) return ToGrpc(status);
+  if (auto status = CheckClaim(*visitor, first.attempt()); !status.ok()) return ToGrpc(status);
   pending_uploads_.Begin(first.sha256());
-  const absl::Status status = Receive(first, reader, response);
+  const absl::Status status = Receive(*visitor, first, reader, response);
   if (!status.ok()) {
     pending_uploads_.End(first.sha256());
     spdlog::warn("upload of blob {} by attempt {} failed: {}", first.sha256(),
@@ -106,7 +132,7 @@ grpc::Status WorkerGateway::UploadBlob(grpc::ServerContext*,
   return ToGrpc(status);
 }
 
-absl::Status WorkerGateway::Receive(const v1::UploadBlobRequest& first,
+absl::Status WorkerGateway::Receive(const Visitor& visitor, const v1::UploadBlobRequest& first,
                                     grpc::ServerReader<v1::UploadBlobRequest>* reader,
                                     v1::UploadBlobResponse* response) {
   auto writer = blobs_->Create();
@@ -128,7 +154,7 @@ absl::Status WorkerGateway::Receive(const v1::UploadBlobRequest& first,
                                             " bytes came, expected ", first.total_bytes()));
   }
   // Asked again: the attempt may have been given away during a long upload.
-  if (auto status = CheckClaim(first.attempt()); !status.ok()) return status;
+  if (auto status = CheckClaim(visitor, first.attempt()); !status.ok()) return status;
   if (auto committed = (*writer)->Commit(first.sha256()); !committed.ok())
     return committed.status();
   response->set_bytes(bytes);

@@ -19,8 +19,8 @@ grpc::Status ClientService::GetServerInfo(grpc::ServerContext*, const v1::GetSer
   return grpc::Status::OK;
 }
 
-grpc::ServerWriteReactor<v1::Event>* ClientService::WatchEvents(
-    grpc::CallbackServerContext*, const v1::WatchEventsRequest* request) {
+EventStream* ClientService::WatchEvents(grpc::CallbackServerContext*,
+                                        const v1::WatchEventsRequest* request) {
   if (++watchers_ > options_.watchers_max) {
     return EventStream::Refuse(
         absl::ResourceExhaustedError(absl::StrCat(options_.watchers_max, " watch already")),

@@ -1,6 +1,6 @@
 // The service Trainyard: what people, pipelines and the dashboard call. One file per resource:
-// project_calls, source_calls, job_calls, log_calls, model_calls, worker_calls; events in
-// event_stream.
+// project_calls, source_calls, job_calls, log_calls, model_calls, worker_calls, token_calls; events
+// in event_stream. It asks nobody who they are: that is GuardedClient's part.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -8,9 +8,11 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "coordinator/access/access.h"
 #include "coordinator/launch/launcher.h"
 #include "coordinator/loop.h"
 #include "coordinator/rpc/event_stream.h"
@@ -35,14 +37,15 @@ struct ClientOptions {
   EventStream::Options stream;
 };
 
-// What the service works on; all outlive it. `launcher` is null without a process pool.
+// What the service works on; all outlive it.
 struct ClientParts {
   Loop* loop = nullptr;
   Records* records = nullptr;
   Blobs* blobs = nullptr;
-  Launcher* launcher = nullptr;
+  std::map<std::string, Launcher*> launchers;  // by pool
   ProjectWatcher* watcher = nullptr;
   SourcePreparer* preparer = nullptr;
+  Access* access = nullptr;
 };
 
 class ClientService final
@@ -84,8 +87,8 @@ class ClientService final
   grpc::Status TweakJob(grpc::ServerContext* context, const v1::TweakJobRequest* request,
                         v1::TweakJobResponse* response) override;
 
-  grpc::ServerWriteReactor<v1::Event>* WatchEvents(grpc::CallbackServerContext* context,
-                                                   const v1::WatchEventsRequest* request) override;
+  EventStream* WatchEvents(grpc::CallbackServerContext* context,
+                           const v1::WatchEventsRequest* request) override;
   grpc::Status GetJobLogs(grpc::ServerContext* context, const v1::GetJobLogsRequest* request,
                           grpc::ServerWriter<v1::LogChunk>* writer) override;
 
@@ -96,8 +99,17 @@ class ClientService final
 
   grpc::Status ListWorkers(grpc::ServerContext* context, const v1::ListWorkersRequest* request,
                            v1::ListWorkersResponse* response) override;
+  grpc::Status ListPools(grpc::ServerContext* context, const v1::ListPoolsRequest* request,
+                         v1::ListPoolsResponse* response) override;
   grpc::Status DrainWorker(grpc::ServerContext* context, const v1::DrainWorkerRequest* request,
                            v1::Worker* response) override;
+
+  grpc::Status CreateToken(grpc::ServerContext* context, const v1::CreateTokenRequest* request,
+                           v1::CreateTokenResponse* response) override;
+  grpc::Status ListTokens(grpc::ServerContext* context, const v1::ListTokensRequest* request,
+                          v1::ListTokensResponse* response) override;
+  grpc::Status RevokeToken(grpc::ServerContext* context, const v1::RevokeTokenRequest* request,
+                           v1::Token* response) override;
 
  private:
   // Asks the loop about a job and answers with the job as it is then.

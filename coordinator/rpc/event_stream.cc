@@ -66,15 +66,19 @@ EventStream* EventStream::Refuse(const absl::Status& why, std::atomic<int>* stre
 EventStream* EventStream::Start(const v1::WatchEventsRequest& request, Options options, Loop* loop,
                                 EventPump* pump, std::atomic<int>* streams) {
   bool ended = false;
+  int64_t ended_by = 0;
   if (request.job() != 0) {
     const auto job = loop->GetJob(core::JobId{request.job()});
     if (!job.ok()) return Refuse(job.status(), streams);
     ended = HasEnded(job->state());
+    // The state may be ahead of what was committed: the last events are still to come then.
+    ended_by = loop->Read([](const core::State& state) { return state.counters.cursor; });
   }
   auto stream = std::shared_ptr<EventStream>(new EventStream(options, loop, streams));
   stream->self_ = stream;
   stream->one_job_ = request.job() != 0;
   stream->ended_ = ended;
+  stream->ended_by_ = ended_by;
   const std::weak_ptr<EventStream> weak = stream;
   auto watch = loop->WatchEvents(core::JobId{request.job()}, request.after_cursor(),
                                  [pump, weak] { pump->Schedule(weak); });
@@ -86,6 +90,14 @@ EventStream* EventStream::Start(const v1::WatchEventsRequest& request, Options o
   return stream.get();
 }
 
+void EventStream::Keep(std::unique_ptr<OpenCalls::Entry> entry) { entry_ = std::move(entry); }
+
+void EventStream::End(const absl::Status& why) {
+  std::lock_guard lock(mutex_);
+  ending_ = why;
+  AdvanceLocked();
+}
+
 void EventStream::Advance() {
   std::lock_guard lock(mutex_);
   AdvanceLocked();
@@ -93,6 +105,7 @@ void EventStream::Advance() {
 
 void EventStream::AdvanceLocked() {
   if (writing_ || finished_ || watch_ == nullptr) return;
+  if (ending_) return FinishLocked(*ending_);
   if (taken_.empty()) {
     if (const int64_t lag = loop_->last_cursor() - watch_->cursor();
         live_ && lag > options_.lag_max) {
@@ -110,7 +123,7 @@ void EventStream::AdvanceLocked() {
   if (!taken_.empty()) {
     writing_ = true;
     StartWrite(&taken_.front());
-  } else if (ended_) {
+  } else if (ended_ && watch_->cursor() >= ended_by_) {
     FinishLocked(absl::OkStatus());
   } else {
     live_ = true;
@@ -146,6 +159,7 @@ void EventStream::OnCancel() {
 }
 
 void EventStream::OnDone() {
+  entry_.reset();  // nobody ends us any more
   std::unique_ptr<Watch> watch;
   std::shared_ptr<EventStream> self;
   {

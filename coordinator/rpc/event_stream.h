@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "absl/status/status.h"
+#include "coordinator/access/open_calls.h"
 #include "coordinator/loop.h"
 #include "trainyard/v1/client.grpc.pb.h"
 
@@ -51,6 +52,11 @@ class EventStream final : public grpc::ServerWriteReactor<v1::Event>,
   // Ends a call before it begins.
   static EventStream* Refuse(const absl::Status& why, std::atomic<int>* streams);
 
+  // Held until the call is over.
+  void Keep(std::unique_ptr<OpenCalls::Entry> entry);
+  // Ends the call, whatever is still to come. From any thread.
+  void End(const absl::Status& why);
+
   // Sends the next event, unless one is on its way.
   void Advance();
 
@@ -70,6 +76,7 @@ class EventStream final : public grpc::ServerWriteReactor<v1::Event>,
   Loop* const loop_;
   std::atomic<int>* const streams_;
   std::shared_ptr<EventStream> self_;
+  std::unique_ptr<OpenCalls::Entry> entry_;
   std::atomic<bool> scheduled_{false};
 
   std::mutex mutex_;
@@ -77,9 +84,11 @@ class EventStream final : public grpc::ServerWriteReactor<v1::Event>,
   std::deque<v1::Event> taken_;  // the front one is on its way while writing_
   bool writing_ = false;
   bool finished_ = false;
-  bool live_ = false;  // has caught up once
+  std::optional<absl::Status> ending_;  // once the event on its way is sent
+  bool live_ = false;                   // has caught up once
   bool one_job_ = false;
-  bool ended_ = false;  // the watched job has ended: what is there still is all there will be
+  bool ended_ = false;    // the watched job has ended: what is there still is all there will be
+  int64_t ended_by_ = 0;  // the cursor by which it had, which may not be published yet
 };
 
 }  // namespace trainyard::coordinator

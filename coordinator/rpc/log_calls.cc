@@ -1,8 +1,9 @@
 // GetJobLogs: what the workers of a job's attempts wrote meanwhile.
 //
 // A worker's log holds the lines of all attempts that it ever ran. Most name their attempt; the
-// others are told by their time, with which every line begins. Logs of workers that somebody else
-// started lie on their hosts; their place is taken by a line that says so.
+// others are told by their time, with which every line begins, unless the worker ran only one. Logs
+// of workers that somebody else started lie on their hosts; their place is taken by a line that
+// says so.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -31,6 +32,7 @@ struct Part {
   std::string heading;                    // for people
   std::string path;                       // empty: not here
   int64_t from_ms = 0, to_ms = kOpenEnd;  // wall clock
+  bool whole = false;                     // every line is the attempt's, whatever its time zone
 };
 
 // "2024-05-01 12:00:00.123 ..." in local time -> milliseconds since 1970; -1 where a line begins
@@ -54,7 +56,14 @@ int64_t AttemptOf(const std::string& line) {
   return attempt;
 }
 
-std::vector<Part> PartsOf(const core::State& state, core::JobId job, const Launcher* launcher) {
+bool RunsOneAttempt(const Loop& loop, const std::string& pool) {
+  return loop.Read([&](const core::State& state) {
+    const auto found = state.settings.pools.find(pool);
+    return found != state.settings.pools.end() && found->second.one_attempt;
+  });
+}
+
+std::vector<Part> PartsOf(const core::State& state, core::JobId job, const ClientParts& service) {
   std::vector<Part> parts;
   for (const auto& [id, attempt] : state.attempts) {
     if (attempt.job != job || attempt.started_wall_ms == 0) continue;
@@ -66,8 +75,13 @@ std::vector<Part> PartsOf(const core::State& state, core::JobId job, const Launc
         "== trial ", trial == state.trials.end() ? 0 : trial->second.number, ", attempt ",
         attempt.number, attempt.finishing ? " (finishing)" : "", ", worker ",
         worker == state.workers.end() ? "unknown" : CleanLine(worker->second.name), " ==\n");
-    if (worker != state.workers.end() && worker->second.launch && launcher != nullptr) {
-      part.path = launcher->LogPath(worker->second.launch.value);
+    if (worker != state.workers.end() && worker->second.launch) {
+      const std::string& pool = worker->second.pool;
+      const auto launcher = service.launchers.find(pool);
+      if (launcher != service.launchers.end()) {
+        part.path = launcher->second->LogPath(worker->second.launch.value);
+        part.whole = RunsOneAttempt(*service.loop, pool);
+      }
     }
     parts.push_back(std::move(part));
   }
@@ -98,7 +112,7 @@ class Reader {
       if (const int64_t named = AttemptOf(line_); time >= 0 && named != 0) {
         inside_ = named == part_.attempt.value;
       }
-      if (inside_) absl::StrAppend(&text, CleanLine(line_), "\n");
+      if (inside_ || part_.whole) absl::StrAppend(&text, CleanLine(line_), "\n");
     }
     return text;
   }
@@ -134,7 +148,7 @@ grpc::Status ClientService::GetJobLogs(grpc::ServerContext* context,
     if (!state.ok()) return ToGrpc(state.status());
     const auto found = state->jobs.find(job);
     const bool ended = found == state->jobs.end() || found->second.ended();
-    for (const Part& part : PartsOf(*state, job, parts_.launcher)) {
+    for (const Part& part : PartsOf(*state, job, parts_)) {
       if (part.attempt <= done) continue;
       if (!Send(writer, part.heading)) return grpc::Status::CANCELLED;
       if (part.path.empty()) {

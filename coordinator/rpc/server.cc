@@ -70,15 +70,6 @@ void SetArguments(grpc::ServerBuilder& builder) {
   builder.experimental().SetInterceptorCreators(std::move(factories));
 }
 
-// "host:port" without the port, and without brackets.
-std::string HostOf(const std::string& listen) {
-  std::string host = listen.substr(0, listen.rfind(':'));
-  if (host.size() > 1 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  }
-  return host;
-}
-
 absl::Status CheckAddress(const std::string& listen) {
   if (listen.starts_with("unix:")) return absl::OkStatus();
   const size_t colon = listen.rfind(':');
@@ -94,7 +85,25 @@ absl::Status CheckAddress(const std::string& listen) {
       absl::StrCat("--listen: found '", listen, "', expected host:port, such as 127.0.0.1:7700"));
 }
 
+std::shared_ptr<grpc::ServerCredentials> Credentials(const TlsFiles& tls) {
+  grpc::SslServerCredentialsOptions options(
+      tls.client_ca_pem.empty() ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
+                                // People have none; of workers it is asked for call by call.
+                                : GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
+  options.pem_root_certs = tls.client_ca_pem;
+  options.pem_key_cert_pairs.push_back({tls.pair.key_pem, tls.pair.cert_pem});
+  return grpc::SslServerCredentials(options);
+}
+
 }  // namespace
+
+std::string HostOf(const std::string& listen) {
+  std::string host = listen.substr(0, listen.rfind(':'));
+  if (host.size() > 1 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  }
+  return host;
+}
 
 bool IsLoopback(const std::string& listen) {
   if (listen.starts_with("unix:")) return true;
@@ -104,9 +113,12 @@ bool IsLoopback(const std::string& listen) {
   return inet_pton(AF_INET, host.c_str(), &address) == 1 && (ntohl(address.s_addr) >> 24) == 127;
 }
 
-absl::StatusOr<RunningServer> StartServer(const std::string& listen,
+absl::StatusOr<RunningServer> StartServer(const std::vector<Listener>& listeners,
+                                          const TlsFiles& tls,
                                           const std::vector<grpc::Service*>& services) {
-  if (auto status = CheckAddress(listen); !status.ok()) return status;
+  for (const Listener& listener : listeners) {
+    if (auto status = CheckAddress(listener.address); !status.ok()) return status;
+  }
   grpc::EnableDefaultHealthCheckService(true);
   static const bool reflection = [] {
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -115,22 +127,39 @@ absl::StatusOr<RunningServer> StartServer(const std::string& listen,
   (void)reflection;
   grpc::ServerBuilder builder;
   SetArguments(builder);
-  int port = 0;
-  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+  std::vector<int> ports(listeners.size(), 0);
+  for (size_t i = 0; i < listeners.size(); ++i) {
+    builder.AddListeningPort(
+        listeners[i].address,
+        listeners[i].tls ? Credentials(tls) : grpc::InsecureServerCredentials(), &ports[i]);
+  }
   for (grpc::Service* service : services) builder.RegisterService(service);
   RunningServer running;
   running.server = builder.BuildAndStart();
-  if (running.server == nullptr || port == 0) {
+  // They are opened in order, up to the first that fails.
+  if (const auto failed = std::ranges::find(ports, 0);
+      running.server == nullptr || failed != ports.end()) {
+    const size_t which = std::min<size_t>(failed - ports.begin(), listeners.size() - 1);
     return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", listen,
-                     ": the address is in use by another program, or is none of "
-                     "this machine's"));
+        absl::StrCat("cannot listen on ", listeners[which].address,
+                     ": the address is in use by another program or by another --listen, or is "
+                     "none of this machine's"));
   }
-  const bool unix_socket = listen.starts_with("unix:");
-  running.address =
-      unix_socket ? listen : absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
+  for (size_t i = 0; i < listeners.size(); ++i) {
+    const std::string& asked = listeners[i].address;
+    const bool unix_socket = asked.starts_with("unix:");
+    running.listeners.push_back(
+        {unix_socket ? asked : absl::StrCat(asked.substr(0, asked.rfind(':')), ":", ports[i]),
+         listeners[i].tls});
+  }
+  running.address = running.listeners.front().address;
   running.server->GetHealthCheckService()->SetServingStatus(true);
   return running;
+}
+
+absl::StatusOr<RunningServer> StartServer(const std::string& listen,
+                                          const std::vector<grpc::Service*>& services) {
+  return StartServer({Listener{listen, false}}, TlsFiles{}, services);
 }
 
 }  // namespace trainyard::coordinator

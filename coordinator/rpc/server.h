@@ -1,5 +1,6 @@
-// A gRPC server as this project wants one: nobody shares its port, dead peers are noticed, nothing
-// that comes in is larger than it may be, and what is no message is INVALID_ARGUMENT.
+// A gRPC server as this project wants one: plain and TLS listeners side by side, nobody shares its
+// ports, dead peers are noticed, nothing that comes in is larger than it may be, and what is no
+// message is INVALID_ARGUMENT.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -9,20 +10,40 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "coordinator/access/certificates.h"
 
 namespace trainyard::coordinator {
 
-struct RunningServer {
-  std::unique_ptr<grpc::Server> server;
-  std::string address;  // "host:port", with the port that was chosen where 0 was asked for
+struct Listener {
+  std::string address;  // "host:port" or "unix:/path"
+  bool tls = false;
 };
 
-// Listens on "host:port" or "unix:/path". UNAVAILABLE if it cannot, saying so for people. Health
-// service and reflection are on. The services outlive the server.
+struct RunningServer {
+  std::unique_ptr<grpc::Server> server;
+  // As asked for, in the same order, with the port that was chosen where 0 was asked for.
+  std::vector<Listener> listeners;
+  std::string address;  // of the first one
+};
+
+// What TLS listeners show, and whose certificates their callers may show; empty: none is asked for.
+struct TlsFiles {
+  KeyPair pair;
+  std::string client_ca_pem;
+};
+
+// Listens there. UNAVAILABLE if it cannot, saying so for people. Health service and reflection are
+// on, for everybody. The services outlive the server.
+absl::StatusOr<RunningServer> StartServer(const std::vector<Listener>& listeners,
+                                          const TlsFiles& tls,
+                                          const std::vector<grpc::Service*>& services);
+// One plain listener.
 absl::StatusOr<RunningServer> StartServer(const std::string& listen,
                                           const std::vector<grpc::Service*>& services);
 
 // Whether only this machine can reach it: 127.x.x.x, localhost, ::1 or a Unix socket.
 bool IsLoopback(const std::string& listen);
+// "host" of "host:port", without brackets.
+std::string HostOf(const std::string& listen);
 
 }  // namespace trainyard::coordinator

@@ -16,6 +16,17 @@ grpc::Status ClientService::ListWorkers(grpc::ServerContext*, const v1::ListWork
   return grpc::Status::OK;
 }
 
+grpc::Status ClientService::ListPools(grpc::ServerContext*, const v1::ListPoolsRequest*,
+                                      v1::ListPoolsResponse* response) {
+  const int64_t now_ms = parts_.loop->now_ms();
+  parts_.loop->Read([&](const core::State& state) {
+    for (const auto& [name, pool] : state.settings.pools) {
+      *response->add_pools() = ToProto(state, name, pool, now_ms);
+    }
+  });
+  return grpc::Status::OK;
+}
+
 grpc::Status ClientService::DrainWorker(grpc::ServerContext*, const v1::DrainWorkerRequest* request,
                                         v1::Worker* response) {
   if (auto status = CheckId("worker", request->worker()); !status.ok()) return ToGrpc(status);

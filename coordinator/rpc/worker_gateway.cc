@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/convert/api.h"
+#include "coordinator/rpc/door.h"
 #include "coordinator/rpc/status.h"
 
 namespace trainyard::coordinator {
@@ -26,6 +27,17 @@ absl::Status CheckRegistration(const v1::RegisterRequest& request) {
     }
   }
   return absl::OkStatus();
+}
+
+core::Abilities AbilitiesOf(const v1::RegisterRequest& request) {
+  core::Abilities can;
+  can.gpu = request.gpu();
+  can.gpu_memory_bytes = request.gpu_memory_bytes();
+  can.labels = {request.labels().begin(), request.labels().end()};
+  if (!request.runtimes().empty()) {
+    can.runtimes = {request.runtimes().begin(), request.runtimes().end()};
+  }
+  return can;
 }
 
 absl::Status CheckReport(const v1::WorkerMessage& message, const v1::AttemptRef& attempt) {
@@ -51,14 +63,52 @@ absl::Status CheckCounts(int64_t step, int64_t epoch) {
 
 }  // namespace
 
-WorkerGateway::WorkerGateway(GatewayOptions options, Loop* loop, Blobs* blobs)
-    : options_(options), loop_(loop), blobs_(blobs) {}
+WorkerGateway::WorkerGateway(GatewayOptions options, Loop* loop, Blobs* blobs, Access* access)
+    : options_(options), loop_(loop), blobs_(blobs), access_(access) {}
+
+absl::StatusOr<WorkerGateway::Visitor> WorkerGateway::LetIn(
+    const grpc::ServerContextBase& context) const {
+  if (access_ == nullptr) return Visitor{};
+  auto caller = access_->IdentifyWorker(FactsOf(context));
+  if (!caller.ok()) return caller.status();
+  const auto launch = SpeaksFor(*caller);
+  if (!launch.ok()) return launch.status();
+  return Visitor{*std::move(caller), *launch};
+}
+
+std::unique_ptr<OpenCalls::Entry> WorkerGateway::Keep(const Visitor& visitor,
+                                                      OpenCalls::End end) const {
+  return access_ == nullptr ? nullptr : access_->open_calls().Add(visitor.caller, std::move(end));
+}
+
+absl::Status WorkerGateway::CheckLaunch(const Visitor& visitor,
+                                        const v1::RegisterRequest& request) const {
+  if (!visitor.launch) return absl::OkStatus();
+  if (request.launch() != *visitor.launch) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(visitor.caller.Describe(), " registers a worker of launch ", request.launch(),
+                     ", expected ", *visitor.launch));
+  }
+  if (request.launch() == 0) return absl::OkStatus();
+  const std::string pool = loop_->Read([&](const core::State& state) {
+    const auto found = state.launches.find(core::LaunchId{request.launch()});
+    return found == state.launches.end() ? "" : found->second.slot.host.pool;
+  });
+  if (request.pool() == pool) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      absl::StrCat(visitor.caller.Describe(), " registers a worker of pool '", Utf8(request.pool()),
+                   "', expected '", pool, "'"));
+}
 
 grpc::ServerUnaryReactor* WorkerGateway::Register(grpc::CallbackServerContext* context,
                                                   const v1::RegisterRequest* request,
                                                   v1::RegisterResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (const absl::Status status = CheckRegistration(*request); !status.ok()) {
+  const auto visitor = LetIn(*context);
+  absl::Status status = visitor.status();
+  if (status.ok()) status = CheckRegistration(*request);
+  if (status.ok()) status = CheckLaunch(*visitor, *request);
+  if (!status.ok()) {
     reactor->Finish(ToGrpc(status));
     return reactor;
   }
@@ -70,6 +120,7 @@ grpc::ServerUnaryReactor* WorkerGateway::Register(grpc::CallbackServerContext* c
   event.host = request->host();
   event.pid = request->pid();
   event.device = request->device();
+  event.abilities = AbilitiesOf(*request);
   loop_->AskAsync(std::move(event), [this, reactor, response](absl::StatusOr<core::Answer> answer) {
     if (answer.ok()) {
       response->set_worker(answer->id);
@@ -84,18 +135,30 @@ grpc::ServerUnaryReactor* WorkerGateway::Register(grpc::CallbackServerContext* c
 
 grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>* WorkerGateway::Session(
     grpc::CallbackServerContext* context) {
-  return new WorkerSession(this, context, options_.session_queue_max);
+  using Stream = grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>;
+  const auto visitor = LetIn(*context);
+  if (!visitor.ok()) return new Refusal<Stream>(ToGrpc(visitor.status()));
+  auto* session = new WorkerSession(this, context, options_.session_queue_max, visitor->launch);
+  session->Keep(Keep(*visitor, [session](const absl::Status& why) { session->Close(why); }));
+  return session;
 }
 
 absl::Status WorkerGateway::Opened(WorkerSession* session, const v1::Hello& hello) {
   const core::WorkerId worker = session->worker();
-  const bool known = loop_->Read([&](const core::State& state) {
+  const auto launch = loop_->Read([&](const core::State& state) -> std::optional<core::LaunchId> {
     const auto found = state.workers.find(worker);
-    return found != state.workers.end() && found->second.state != core::WorkerState::kGone &&
-           found->second.incarnation == hello.incarnation();
+    const bool known = found != state.workers.end() &&
+                       found->second.state != core::WorkerState::kGone &&
+                       found->second.incarnation == hello.incarnation();
+    return known ? std::optional(found->second.launch) : std::nullopt;
   });
-  if (!known) {
+  if (!launch) {
     return absl::NotFoundError(absl::StrCat("worker ", worker.value, " is not known: register"));
+  }
+  if (session->launch() && *session->launch() != launch->value) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("worker ", worker.value, " came with another token: it is of launch ",
+                     launch->value, ", and the token of launch ", *session->launch()));
   }
   std::lock_guard lock(mutex_);
   Connected& connected = sessions_[worker];

@@ -10,9 +10,12 @@
 #include <condition_variable>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
+#include "coordinator/access/access.h"
 #include "coordinator/core/effect.h"
 #include "coordinator/core/state.h"
 #include "coordinator/loop.h"
@@ -36,8 +39,9 @@ class WorkerGateway final
           v1::WorkerGateway::WithCallbackMethod_Session<v1::WorkerGateway::Service>>,
       private SessionOwner {
  public:
-  // Both must outlive it, and the server must be shut down before it is destroyed.
-  WorkerGateway(GatewayOptions options, Loop* loop, Blobs* blobs);
+  // All must outlive it, and the server must be shut down before it is destroyed. Without `access`
+  // nobody is asked who they are.
+  WorkerGateway(GatewayOptions options, Loop* loop, Blobs* blobs, Access* access = nullptr);
 
   // Performs the effects that are for workers; those for one without a session are dropped. On the
   // loop's thread. False: not such an effect.
@@ -64,18 +68,29 @@ class WorkerGateway final
   absl::Status Received(core::WorkerId worker, const v1::WorkerMessage& message) override;
   void Closed(WorkerSession* session) override;
 
+  // Who calls, and which launch's workers that caller may speak for.
+  struct Visitor {
+    Caller caller;
+    std::optional<int64_t> launch;
+  };
+  absl::StatusOr<Visitor> LetIn(const grpc::ServerContextBase& context) const;
+  std::unique_ptr<OpenCalls::Entry> Keep(const Visitor& visitor, OpenCalls::End end) const;
+  absl::Status CheckLaunch(const Visitor& visitor, const v1::RegisterRequest& request) const;
+
   absl::Status ReceivedCheckpoint(core::WorkerId worker, const v1::WorkerMessage& message);
   void Send(core::WorkerId worker, v1::CoordinatorMessage message);
-  absl::Status CheckClaim(const v1::AttemptRef& attempt) const;
+  absl::Status CheckClaim(const Visitor& visitor, const v1::AttemptRef& attempt) const;
+  absl::Status CheckFetch(const Visitor& visitor, const std::string& sha256) const;
   absl::Status SendFile(const std::string& sha256, int64_t offset,
                         grpc::ServerWriter<v1::BlobChunk>* writer);
-  absl::Status Receive(const v1::UploadBlobRequest& first,
+  absl::Status Receive(const Visitor& visitor, const v1::UploadBlobRequest& first,
                        grpc::ServerReader<v1::UploadBlobRequest>* reader,
                        v1::UploadBlobResponse* response);
 
   const GatewayOptions options_;
   Loop* const loop_;
   Blobs* const blobs_;
+  Access* const access_;  // may be null
   PendingUploads pending_uploads_;
   std::atomic<int> transfers_{0};
 

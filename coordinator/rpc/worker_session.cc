@@ -8,8 +8,8 @@
 namespace trainyard::coordinator {
 
 WorkerSession::WorkerSession(SessionOwner* owner, grpc::CallbackServerContext* context,
-                             size_t queue_max)
-    : owner_(owner), context_(context), queue_max_(queue_max) {
+                             size_t queue_max, std::optional<int64_t> launch)
+    : owner_(owner), context_(context), queue_max_(queue_max), launch_(launch) {
   StartRead(&incoming_);
 }
 
@@ -92,6 +92,7 @@ void WorkerSession::OnCancel() {
 }
 
 void WorkerSession::OnDone() {
+  entry_.reset();  // nobody ends us any more
   owner_->Closed(this);
   delete this;
 }

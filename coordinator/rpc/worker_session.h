@@ -8,11 +8,14 @@
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
+#include "coordinator/access/open_calls.h"
 #include "coordinator/core/event.h"
 #include "coordinator/core/ids.h"
 #include "trainyard/v1/worker.grpc.pb.h"
@@ -36,10 +39,16 @@ class SessionOwner {
 class WorkerSession final
     : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage> {
  public:
-  // Deletes itself when the stream is over.
-  WorkerSession(SessionOwner* owner, grpc::CallbackServerContext* context, size_t queue_max);
+  // Deletes itself when the stream is over. `launch`: whose workers the caller may speak for, as
+  // SpeaksFor says.
+  WorkerSession(SessionOwner* owner, grpc::CallbackServerContext* context, size_t queue_max,
+                std::optional<int64_t> launch);
 
   core::WorkerId worker() const { return worker_; }
+  std::optional<int64_t> launch() const { return launch_; }
+
+  // Held until the stream is over; given before its handler returns.
+  void Keep(std::unique_ptr<OpenCalls::Entry> entry) { entry_ = std::move(entry); }
 
   void Send(v1::CoordinatorMessage message);
   // Finishes the stream after what waits was sent. The first call counts.
@@ -59,6 +68,8 @@ class WorkerSession final
   SessionOwner* const owner_;
   grpc::CallbackServerContext* const context_;
   const size_t queue_max_;
+  const std::optional<int64_t> launch_;
+  std::unique_ptr<OpenCalls::Entry> entry_;
 
   v1::WorkerMessage incoming_;  // the reader's
   core::WorkerId worker_;       // set by the first message, before anybody else knows the session

@@ -14,6 +14,7 @@ v1::JobSpec ToProto(const JobSpec& spec) {
   *message.mutable_tune() = spec.tune;
   *message.mutable_budget() = spec.budget;
   *message.mutable_checkpoint() = spec.checkpoint;
+  *message.mutable_resources() = spec.resources;
   return message;
 }
 
@@ -25,7 +26,8 @@ JobSpec FromProto(const v1::JobSpec& message) {
           .target = message.target(),
           .tune = message.tune(),
           .budget = message.budget(),
-          .checkpoint = message.checkpoint()};
+          .checkpoint = message.checkpoint(),
+          .resources = message.resources()};
 }
 
 }  // namespace trainyard::coordinator

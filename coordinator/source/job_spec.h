@@ -18,6 +18,7 @@ struct JobSpec {
   v1::Tune tune;
   v1::Budget budget;
   v1::CheckpointPolicy checkpoint;
+  v1::Resources resources;
 };
 
 v1::JobSpec ToProto(const JobSpec& spec);

@@ -46,6 +46,9 @@ constexpr std::pair<std::string_view, std::string_view> kSynonyms[] = {
     {"alpha", "negative_slope"},
     {"type", "kind"},
     {"val_split", "fraction"},
+    {"mem", "memory"},
+    {"cpus", "cores"},
+    {"image", "images"},
 };
 
 }  // namespace
@@ -53,8 +56,8 @@ constexpr std::pair<std::string_view, std::string_view> kSynonyms[] = {
 const std::vector<SpecSection>& SpecSections() {
   static const auto* sections = new std::vector<SpecSection>{
       {"",
-       {"name", "data", "validation", "network", "train", "target", "tune", "budget",
-        "checkpoint"}},
+       {"name", "data", "validation", "network", "train", "target", "tune", "budget", "checkpoint",
+        "resources"}},
       {"data", {"format", "train", "validation", "test", "image", "class_names", "classes"}},
       {"set", {"images", "labels"}, "images"},
       {"file", {"path", "url", "sha256"}, "path"},
@@ -88,15 +91,20 @@ const std::vector<SpecSection>& SpecSections() {
       {"tune", {"enabled", "max_trials"}, "enabled"},
       {"budget", {"trials", "time", "epochs"}},
       {"checkpoint", {"every_steps", "every_seconds"}},
+      {"resources", {"pool", "gpu", "gpu_memory", "labels", "priority"}},
   };
   return *sections;
 }
 
-const SpecSection& SpecSectionNamed(std::string_view name) {
-  for (const SpecSection& section : SpecSections()) {
+const SpecSection& SectionNamed(const std::vector<SpecSection>& sections, std::string_view name) {
+  for (const SpecSection& section : sections) {
     if (section.name == name) return section;
   }
-  throw std::logic_error("no section of the spec is called " + std::string(name));
+  throw std::logic_error("no section is called " + std::string(name));
+}
+
+const SpecSection& SpecSectionNamed(std::string_view name) {
+  return SectionNamed(SpecSections(), name);
 }
 
 std::string_view NearestKey(const SpecSection& section, std::string_view word) {

@@ -7,6 +7,7 @@
 
 namespace trainyard::coordinator {
 
+// One kind of map, of trainyard.yaml or of another file that is read as strictly.
 struct SpecSection {
   std::string_view name;  // "" is the file itself; "conv" whatever layer list it stands in
   std::vector<std::string_view> keys;
@@ -17,6 +18,7 @@ struct SpecSection {
 const std::vector<SpecSection>& SpecSections();
 
 // Never fails: the names are the reader's own.
+const SpecSection& SectionNamed(const std::vector<SpecSection>& sections, std::string_view name);
 const SpecSection& SpecSectionNamed(std::string_view name);
 
 // What somebody who wrote `word` may have meant among the section's keys, or empty.

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "coordinator/source/spec_parts.h"
+#include "coordinator/source/spec_values.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -74,30 +75,6 @@ void ReadShortTarget(const YamlNode& node, v1::Target* target, SpecProblems* pro
   SetBound(node, "target", *bound, target, problems);
 }
 
-// "90s", "30m", "1h30m", "2d".
-std::optional<int64_t> ParseDuration(std::string_view text) {
-  int64_t total = 0;
-  if (text.empty() || text.size() > 40) return {};
-  while (!text.empty()) {
-    double value;
-    auto [end, error] =
-        std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
-    if (error != std::errc() || !(value >= 0) || value > 1e9) return {};
-    text.remove_prefix(end - text.data());
-    if (text.empty()) return {};
-    constexpr std::pair<char, double> kUnits[] = {
-        {'s', 1e3}, {'m', 60e3}, {'h', 3'600e3}, {'d', 86'400e3}};
-    double unit = 0;
-    for (auto [letter, ms] : kUnits) {
-      if (text[0] == letter) unit = ms;
-    }
-    if (unit == 0) return {};
-    text.remove_prefix(1);
-    total += std::llround(std::min(value * unit, double{kTimeMaxMs} + 1));
-  }
-  return total;
-}
-
 }  // namespace
 
 void ReadTarget(const Section& root, v1::Target* target, SpecProblems* problems) {
@@ -154,16 +131,12 @@ void ReadBudget(const Section& root, v1::Budget* budget, SpecProblems* problems)
   section.Integer("epochs", 1, kIntMax, &epochs);
   budget->set_trials(trials);
   budget->set_epochs(epochs);
-  const YamlNode* time = section.Find("time");
-  if (time == nullptr) return;
-  auto duration = time->kind == Kind::kScalar ? ParseDuration(time->text) : std::nullopt;
-  if (!duration || *duration < 1'000 || *duration > kTimeMaxMs) {
-    section.Problem("time", Describe(*time) +
-                                ", expected a duration such as 90s, 30m, 2h or 1d12h, from 1s to "
-                                "3650d");
-    return;
+  int64_t time_ms = 0;
+  if (const YamlNode* time = section.Find("time")) {
+    ReadDuration(*time, section.PathOf("time"), 1'000, kTimeMaxMs, "from 1s to 3650d", &time_ms,
+                 problems);
   }
-  budget->set_time_ms(*duration);
+  budget->set_time_ms(time_ms);
 }
 
 void ReadCheckpoint(const Section& root, v1::CheckpointPolicy* checkpoint, SpecProblems* problems) {

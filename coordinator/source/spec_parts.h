@@ -35,4 +35,7 @@ void ReadTune(const Section& root, v1::Tune* tune, SpecProblems* problems);
 void ReadBudget(const Section& root, v1::Budget* budget, SpecProblems* problems);
 void ReadCheckpoint(const Section& root, v1::CheckpointPolicy* checkpoint, SpecProblems* problems);
 
+// spec_resources.cc
+void ReadResources(const Section& root, v1::Resources* resources, SpecProblems* problems);
+
 }  // namespace trainyard::coordinator

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <tuple>
 
 #include "coordinator/source/spec_override.h"
 #include "coordinator/source/spec_parts.h"
@@ -13,8 +12,6 @@ namespace trainyard::coordinator {
 namespace {
 
 using Kind = YamlNode::Kind;
-
-constexpr size_t kProblemsShown = 20;
 
 // One step along a path: ".conv" or "[3]". Null: it goes no further.
 const YamlNode* Step(const YamlNode* node, std::string_view segment, bool index) {
@@ -50,6 +47,7 @@ void ReadSections(const YamlNode& root, JobSpec* spec, SpecProblems* problems) {
   ReadTune(section, &spec->tune, problems);
   ReadBudget(section, &spec->budget, problems);
   ReadCheckpoint(section, &spec->checkpoint, problems);
+  ReadResources(section, &spec->resources, problems);
 }
 
 // All that the network's and the training's own checks find with what is known so far.
@@ -84,32 +82,8 @@ Place SpecOrigin::Find(const std::string& path) const {
   return node->place;
 }
 
-std::string SpecOrigin::Line(const SpecProblem& problem) const {
-  std::string path = problem.path.empty() ? "" : problem.path + ": ";
-  if (problem.place.override_index >= 0) {
-    const std::string& key = override_keys_[problem.place.override_index];
-    return fmt::format("--set {}: {}{}", key, problem.path == key ? "" : path, problem.message);
-  }
-  int line = std::max(problem.place.line, 1), column = std::max(problem.place.column, 1);
-  return fmt::format("{}:{}:{}: {}{}", file_name_, line, column, path, problem.message);
-}
-
 absl::Status SpecOrigin::Error(const std::vector<SpecProblem>& problems) const {
-  if (problems.empty()) return absl::OkStatus();
-  std::vector<SpecProblem> sorted = problems;
-  auto key = [](const SpecProblem& p) {
-    return std::tuple(p.place.override_index, p.place.line, p.place.column);
-  };
-  std::stable_sort(sorted.begin(), sorted.end(),
-                   [&](const auto& a, const auto& b) { return key(a) < key(b); });
-  std::string text;
-  for (size_t i = 0; i < std::min(sorted.size(), kProblemsShown); ++i) {
-    text += (i > 0 ? "\n" : "") + Line(sorted[i]);
-  }
-  if (sorted.size() > kProblemsShown) {
-    text += fmt::format("\n... and {} more", sorted.size() - kProblemsShown);
-  }
-  return absl::InvalidArgumentError(text);
+  return ProblemsError(file_name_, problems, override_keys_);
 }
 
 absl::Status SpecOrigin::Error(const std::vector<network::Problem>& problems) const {
@@ -120,23 +94,14 @@ absl::Status SpecOrigin::Error(const std::vector<network::Problem>& problems) co
 
 absl::StatusOr<ParsedSpec> ReadSpec(const SpecText& text) {
   SpecProblems problems;
-  std::vector<YamlProblem> yaml_problems;
-  YamlNode root = ParseYaml(text.text, &yaml_problems);
-  for (YamlProblem& problem : yaml_problems) {
-    problems.Add(problem.place, "", std::move(problem.message));
-  }
-  bool unreadable = root.kind == Kind::kNull && !problems.list().empty();
-  if (root.kind == Kind::kNull && !unreadable) {
-    problems.Add({1, 1}, "", "found an empty file, expected a spec with data and network");
-    unreadable = true;
-  }
-  if (unreadable) return SpecOrigin(text, {}).Error(problems.list());
+  auto root = ParseRoot(text.text, "a spec with data and network", &problems);
+  if (!root) return SpecOrigin(text, {}).Error(problems.list());
 
-  ApplyOverrides(text.overrides, &root, &problems);
+  ApplyOverrides(text.overrides, &*root, &problems);
   ParsedSpec parsed;
   parsed.spec.name = text.default_name;
-  ReadSections(root, &parsed.spec, &problems);
-  parsed.origin = SpecOrigin(text, std::move(root));
+  ReadSections(*root, &parsed.spec, &problems);
+  parsed.origin = SpecOrigin(text, *std::move(root));
   network::Network& network = parsed.spec.configuration.network;
   network.classes = parsed.spec.data.classes();
   if (!network.layers.empty() || problems.list().empty()) {

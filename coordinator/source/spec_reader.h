@@ -43,8 +43,6 @@ class SpecOrigin {
   absl::Status Error(const std::vector<network::Problem>& problems) const;
 
  private:
-  std::string Line(const SpecProblem& problem) const;
-
   std::string file_name_;
   std::vector<std::string> override_keys_;
   YamlNode root_;

@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <tuple>
 
 #include "coordinator/source/text.h"
 
 namespace trainyard::coordinator {
 namespace {
+
+constexpr size_t kProblemsShown = 20;
 
 bool IsPlain(const YamlNode& node) { return node.kind == YamlNode::Kind::kScalar && !node.quoted; }
 
@@ -40,11 +43,53 @@ bool AllDigits(const std::string& text) {
   return digits && !leading_zero;
 }
 
+std::string Line(const SpecProblem& problem, std::string_view file_name,
+                 const std::vector<std::string>& override_keys) {
+  std::string path = problem.path.empty() ? "" : problem.path + ": ";
+  if (problem.place.override_index >= 0) {
+    const std::string& key = override_keys[problem.place.override_index];
+    return fmt::format("--set {}: {}{}", key, problem.path == key ? "" : path, problem.message);
+  }
+  int line = std::max(problem.place.line, 1), column = std::max(problem.place.column, 1);
+  return fmt::format("{}:{}:{}: {}{}", file_name, line, column, path, problem.message);
+}
+
 }  // namespace
 
 bool SpecProblems::Has(const Place& place) const {
   return std::any_of(list_.begin(), list_.end(),
                      [&](const SpecProblem& problem) { return problem.place == place; });
+}
+
+std::optional<YamlNode> ParseRoot(std::string_view text, std::string_view expected,
+                                  SpecProblems* problems) {
+  std::vector<YamlProblem> found;
+  YamlNode root = ParseYaml(text, &found);
+  for (YamlProblem& problem : found) problems->Add(problem.place, "", std::move(problem.message));
+  if (root.kind != YamlNode::Kind::kNull) return root;
+  if (found.empty()) {
+    problems->Add({1, 1}, "", fmt::format("found an empty file, expected {}", expected));
+  }
+  return std::nullopt;
+}
+
+absl::Status ProblemsError(std::string_view file_name, const std::vector<SpecProblem>& problems,
+                           const std::vector<std::string>& override_keys) {
+  if (problems.empty()) return absl::OkStatus();
+  std::vector<SpecProblem> sorted = problems;
+  auto key = [](const SpecProblem& p) {
+    return std::tuple(p.place.override_index, p.place.line, p.place.column);
+  };
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [&](const auto& a, const auto& b) { return key(a) < key(b); });
+  std::string text;
+  for (size_t i = 0; i < std::min(sorted.size(), kProblemsShown); ++i) {
+    text += (i > 0 ? "\n" : "") + Line(sorted[i], file_name, override_keys);
+  }
+  if (sorted.size() > kProblemsShown) {
+    text += fmt::format("\n... and {} more", sorted.size() - kProblemsShown);
+  }
+  return absl::InvalidArgumentError(text);
 }
 
 bool ReadInteger(const YamlNode& node, const std::string& path, int64_t low, int64_t high,
@@ -115,27 +160,23 @@ int ReadWord(const YamlNode& node, const std::string& path,
   return -1;
 }
 
-Section::Section(const YamlNode* node, std::string path, std::string_view name,
+Section::Section(const YamlNode* node, std::string path, const SpecSection& keys,
                  SpecProblems* problems)
     : path_(std::move(path)), problems_(problems) {
   if (node == nullptr) return;
   place_ = node->place;
   if (node->kind == YamlNode::Kind::kNull) return;
   if (node->kind != YamlNode::Kind::kMap) {
-    const SpecSection& section = SpecSectionNamed(name);
     problems->Add(place_, path_,
                   Describe(*node) + ", expected a map" +
-                      (section.keys.empty() ? "" : " with " + JoinOr(section.keys)));
+                      (keys.keys.empty() ? "" : " with " + JoinOr(keys.keys)));
     return;
   }
   node_ = node;
-  const SpecSection& section = SpecSectionNamed(name);
   for (const YamlEntry& entry : node->entries) {
-    if (std::find(section.keys.begin(), section.keys.end(), entry.key) != section.keys.end()) {
-      continue;
-    }
-    std::string_view nearest = NearestKey(section, entry.key);
-    std::string expected = section.keys.empty() ? "nothing" : JoinOr(section.keys);
+    if (std::find(keys.keys.begin(), keys.keys.end(), entry.key) != keys.keys.end()) continue;
+    std::string_view nearest = NearestKey(keys, entry.key);
+    std::string expected = keys.keys.empty() ? "nothing" : JoinOr(keys.keys);
     problems->Add(entry.place, path_,
                   fmt::format("found the unknown key {}, {}", Quoted(entry.key),
                               nearest.empty() ? "expected " + expected

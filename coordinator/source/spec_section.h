@@ -1,13 +1,17 @@
-// Reading one map of the spec: each key is known, each value of the right type, everything wrong is
-// collected with its place. What a value means is for spec_data.cc, spec_network.cc and the others.
+// Reading one map of the spec, or of another file of that kind: each key is known, each value of
+// the right type, everything wrong is collected with its place. What a value means is for
+// spec_data.cc, spec_network.cc and the others.
 #pragma once
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "coordinator/source/spec_keys.h"
 #include "coordinator/source/yaml_tree.h"
 
@@ -32,6 +36,16 @@ class SpecProblems {
   std::vector<SpecProblem> list_;
 };
 
+// The root of a file, or nothing after adding a problem; a duplicate key is a problem beside the
+// root. `expected` says what an empty file lacks.
+std::optional<YamlNode> ParseRoot(std::string_view text, std::string_view expected,
+                                  SpecProblems* problems);
+
+// The problems as one INVALID_ARGUMENT in the order of their places, at most 20; OK if there are
+// none. `override_keys` are those that places name by their index.
+absl::Status ProblemsError(std::string_view file_name, const std::vector<SpecProblem>& problems,
+                           const std::vector<std::string>& override_keys = {});
+
 template <class T>
 struct Choice {
   std::string_view word;
@@ -53,7 +67,10 @@ int ReadWord(const YamlNode& node, const std::string& path,
 // key that the section doesn't know, is a problem.
 class Section {
  public:
-  Section(const YamlNode* node, std::string path, std::string_view name, SpecProblems* problems);
+  Section(const YamlNode* node, std::string path, const SpecSection& keys, SpecProblems* problems);
+  // A section of trainyard.yaml.
+  Section(const YamlNode* node, std::string path, std::string_view name, SpecProblems* problems)
+      : Section(node, std::move(path), SpecSectionNamed(name), problems) {}
 
   // The value written for `key`, or null.
   const YamlNode* Find(std::string_view key) const;

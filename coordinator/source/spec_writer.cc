@@ -4,7 +4,11 @@
 #include <yaml-cpp/emitter.h>
 #include <yaml-cpp/emittermanip.h>
 
+#include <map>
 #include <stdexcept>
+#include <string>
+
+#include "coordinator/source/spec_values.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -285,6 +289,27 @@ void WriteLimits(Emitter& out, const JobSpec& spec) {
   out << EndMap;
 }
 
+void WriteResources(Emitter& out, const v1::Resources& resources) {
+  const char* gpu = resources.gpu() == v1::Resources::NONE       ? "none"
+                    : resources.gpu() == v1::Resources::REQUIRED ? "required"
+                                                                 : "any";
+  out << YAML::Key << "resources" << YAML::Value << Flow << BeginMap;
+  if (!resources.pool().empty()) Entry(out, "pool", resources.pool());
+  Entry(out, "gpu", gpu);
+  if (resources.gpu_memory_bytes() != 0) {
+    Entry(out, "gpu_memory", WriteBytes(resources.gpu_memory_bytes()));
+  }
+  if (!resources.labels().empty()) {
+    out << YAML::Key << "labels" << YAML::Value << Flow << BeginMap;
+    // Sorted, so that the same spec is written the same.
+    std::map<std::string, std::string> labels(resources.labels().begin(), resources.labels().end());
+    for (const auto& [name, value] : labels) Entry(out, name.c_str(), value);
+    out << EndMap;
+  }
+  Entry(out, "priority", resources.priority());
+  out << EndMap;
+}
+
 }  // namespace
 
 std::string WriteSpec(const JobSpec& spec) {
@@ -301,6 +326,7 @@ std::string WriteSpec(const JobSpec& spec) {
   WriteNetwork(out, spec.configuration.network);
   WriteTraining(out, spec.configuration.training);
   WriteLimits(out, spec);
+  WriteResources(out, spec.resources);
   out << EndMap;
   return std::string(out.c_str(), out.size()) + "\n";
 }

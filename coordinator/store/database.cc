@@ -3,21 +3,20 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
-#include "coordinator/store/schema.h"
-
 namespace trainyard::coordinator {
 
 Database::Database(const std::filesystem::path& path)
     : path_(path), sqlite_(path.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE) {}
 
-absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::filesystem::path& path) {
+absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::filesystem::path& path,
+                                                         std::span<const char* const> migrations) {
   try {
     std::unique_ptr<Database> database(new Database(path));
     database->Configure();
-    if (absl::Status status = database->Migrate(); !status.ok()) return status;
+    if (absl::Status status = database->Migrate(migrations); !status.ok()) return status;
     return database;
   } catch (const SQLite::Exception& error) {
-    return ToStatus(error, "open the records", path);
+    return ToStatus(error, "open the tables", path);
   }
 }
 
@@ -35,13 +34,13 @@ void Database::Configure() {
       "PRAGMA foreign_keys = ON;");
 }
 
-absl::Status Database::Migrate() {
+absl::Status Database::Migrate(std::span<const char* const> migrations) {
   SQLite::Transaction transaction(sqlite_, SQLite::TransactionBehavior::IMMEDIATE);
   sqlite_.exec(
       "CREATE TABLE IF NOT EXISTS migrations ("
       "  version INTEGER PRIMARY KEY, applied TEXT NOT NULL) STRICT");
   const int found = sqlite_.execAndGet("SELECT coalesce(max(version), 0) FROM migrations");
-  const int known = static_cast<int>(std::size(kMigrations));
+  const int known = static_cast<int>(migrations.size());
   if (found > known) {
     return absl::FailedPreconditionError(
         fmt::format("{} was written by a newer version: found records of version {}, expected at "
@@ -49,7 +48,7 @@ absl::Status Database::Migrate() {
                     path_.string(), found, known));
   }
   for (int version = found + 1; version <= known; ++version) {
-    sqlite_.exec(kMigrations[version - 1]);
+    sqlite_.exec(migrations[version - 1]);
     SQLite::Statement insert(sqlite_, "INSERT INTO migrations VALUES (?1, datetime('now'))");
     insert.bind(1, version);
     insert.exec();

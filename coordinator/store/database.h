@@ -1,4 +1,4 @@
-// The SQLite file under Records: settings, tables and their versions, statements, errors.
+// A SQLite file of ours: settings, tables and their versions, statements, errors.
 #pragma once
 
 #include <SQLiteCpp/SQLiteCpp.h>
@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "absl/status/status.h"
@@ -16,8 +17,10 @@ namespace trainyard::coordinator {
 // One connection, not thread-safe. Functions without a Status throw SQLite::Exception.
 class Database {
  public:
-  // Creates or opens the file and brings its tables up to date.
-  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::filesystem::path& path);
+  // Creates or opens the file and brings its tables up to date: `migrations` are performed in
+  // order, each one once.
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::filesystem::path& path,
+                                                        std::span<const char* const> migrations);
 
   // A statement, prepared once and reset when the Query goes out of scope.
   class Query {
@@ -55,7 +58,7 @@ class Database {
  private:
   explicit Database(const std::filesystem::path& path);
   void Configure();
-  absl::Status Migrate();
+  absl::Status Migrate(std::span<const char* const> migrations);
 
   const std::filesystem::path path_;
   SQLite::Database sqlite_;

@@ -14,6 +14,7 @@
 #include "coordinator/core/step.h"
 #include "coordinator/store/database.h"
 #include "coordinator/store/guarded.h"
+#include "coordinator/store/schema.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -217,7 +218,8 @@ absl::StatusOr<std::unique_ptr<Records>> Records::Open(const fs::path& folder) {
   if (absl::Status status = CreateFolders(absolute); !status.ok()) return status;
   absl::StatusOr<UniqueFd> lock = LockFolder(absolute);
   if (!lock.ok()) return lock.status();
-  absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(absolute / "records.db");
+  absl::StatusOr<std::unique_ptr<Database>> database =
+      Database::Open(absolute / "records.db", kMigrations);
   if (!database.ok()) return database.status();
   if (absl::Status status = SyncFolder(absolute); !status.ok()) return status;
   return std::unique_ptr<Records>(new Records(*std::move(lock), *std::move(database)));

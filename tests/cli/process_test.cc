@@ -157,15 +157,15 @@ class UpTest : public ::testing::Test {
 
 TEST_F(UpTest, BecomesTheCoordinatorBesideItSoThatSignalsReachIt) {
   PutCoordinator(folder / "trainyard-coordinator");
-  Process process(
-      program, {"up", "--state-dir", "/tmp/a b", "--workers", "2", "--threads", "3", "--data-root",
-                "/data", "--data-root", "/more", "--poll-ms", "500", "--listen", "127.0.0.1:7999"});
+  Process process(program, {"up", "--state-dir", "/tmp/a b", "--workers", "2", "--threads", "3",
+                            "--data-root", "/data", "--data-root", "/more", "--pools",
+                            "/etc/pools.yaml", "--poll-ms", "500", "--listen", "127.0.0.1:7999"});
   ASSERT_TRUE(process.ReadUntil("ready"));
   EXPECT_THAT(
       process.text(),
       HasSubstr(
           "<--listen><127.0.0.1:7999><--state-dir></tmp/a b><--workers><2><--threads-per-worker><3>"
-          "<--data-root></data><--data-root></more><--poll-ms><500>"));
+          "<--data-root></data><--data-root></more><--pools></etc/pools.yaml><--poll-ms><500>"));
   EXPECT_THAT(process.text(), HasSubstr("Trainyard at 127.0.0.1:7999"));
   process.Signal(SIGINT);
   EXPECT_EQ(process.Wait(), 9);

@@ -236,6 +236,13 @@ grpc::Status ScriptedServer::ListWorkers(grpc::ServerContext*, const v1::ListWor
   return grpc::Status::OK;
 }
 
+grpc::Status ScriptedServer::ListPools(grpc::ServerContext*, const v1::ListPoolsRequest*,
+                                       v1::ListPoolsResponse* response) {
+  std::lock_guard lock(mutex_);
+  for (const auto& pool : pools) *response->add_pools() = pool;
+  return Enter("ListPools");
+}
+
 grpc::Status ScriptedServer::DrainWorker(grpc::ServerContext*,
                                          const v1::DrainWorkerRequest* request,
                                          v1::Worker* worker) {

@@ -30,6 +30,7 @@ class ScriptedServer : public v1::Trainyard::Service {
   std::map<int64_t, v1::Job> jobs;
   std::vector<v1::Project> projects;
   std::vector<v1::Worker> workers;
+  std::vector<v1::WorkerPool> pools;
   std::vector<v1::Model> models;
   std::map<std::string, std::string> model_files;  // by format
   std::vector<std::string> logs;
@@ -95,6 +96,8 @@ class ScriptedServer : public v1::Trainyard::Service {
                         grpc::ServerWriter<v1::GetModelResponse>*) override;
   grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
                            v1::ListWorkersResponse*) override;
+  grpc::Status ListPools(grpc::ServerContext*, const v1::ListPoolsRequest*,
+                         v1::ListPoolsResponse*) override;
   grpc::Status DrainWorker(grpc::ServerContext*, const v1::DrainWorkerRequest*,
                            v1::Worker*) override;
 

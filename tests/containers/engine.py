@@ -155,6 +155,8 @@ class Engine:
         """Starts the daemon, and waits until it answers."""
         if self.network is None:
             self.open()
+        # What it knows of networks is of the last run's, which had other addresses.
+        shutil.rmtree(os.path.join(CACHE, "data", "network"), ignore_errors=True)
         command = ["setpriv", "--pdeathsig", "TERM", "dockerd", "--host", "unix://" + self.socket,
                    "--data-root", os.path.join(CACHE, "data"), "--exec-root", os.path.join(self.folder, "exec"),
                    "--pidfile", os.path.join(self.folder, "pid"), "--bridge", self.network.bridge,

@@ -164,6 +164,22 @@ class CoordinatorRefusals(YardTest):
                             "--workers", "1", "--worker-binary", "/no/such/worker")
         self.assertIn("/no/such/worker", text)
 
+    def test_a_pools_file_with_errors(self):
+        path = os.path.join(self.yard.folder, "pools.yaml")
+        with open(path, "w") as pools:
+            pools.write("pools:\n"
+                        "  a: {slurm: {workers: 0, folder: /shared}}\n"
+                        "  b: {docker: {hosts: [{name: h, url: 'tcp://gpu1:2375'}]}}\n")
+        text = self.refusal("--listen", "127.0.0.1:0", "--state-dir", self.yard.state_dir,
+                            "--pools", path)
+        self.assertIn(path + ":2:24: pools.a.slurm.workers: found 0, expected", text)
+        self.assertIn(path + ":3:39: pools.b.docker.hosts[0].url: found \"tcp://gpu1:2375\" "
+                      "without tls", text)
+        os.remove(path)
+        text = self.refusal("--listen", "127.0.0.1:0", "--state-dir", self.yard.state_dir,
+                            "--pools", path)
+        self.assertIn(path + ": found nothing that can be read", text)
+
     def test_unknown_flags(self):
         self.assertIn("--no-such-flag", self.refusal("--no-such-flag"))
 

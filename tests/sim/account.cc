@@ -58,6 +58,12 @@ void World::CheckEffect(const Effect& effect) {
     if (attempt == records.attempts.end() || attempt->second.fencing != start->claim.fencing) {
       Violation("an attempt was handed out that is not on disk");
     }
+    const auto worker = records.workers.find(start->claim.worker);
+    const auto launch = records.launches.find(worker->second.launch);
+    if (launch != records.launches.end() && launch->second.slot.host.pool == "farm" &&
+        launch->second.attempt != start->claim.attempt) {
+      Violation("a worker of one attempt was given another one");
+    }
     Claim& holder = holder_[start->trial];
     if (holder.fencing < start->claim.fencing) holder = start->claim;
   } else if (const auto* acknowledge = std::get_if<Acknowledge>(&effect)) {

@@ -174,9 +174,11 @@ void World::Fault() {
   if (!Faulty()) return;
   clock_.After(random_.Between(300, 4'000), [this] { Fault(); });
   // The last three lead elsewhere: another batch size, another checkpoint to inherit from.
-  const int64_t kind = random_.Between(0, same_path_ ? 13 : 16);
+  const int64_t kind = random_.Between(-1, same_path_ ? 13 : 16);
   const int process = AnyProcess();
-  if (kind < 10) {
+  if (kind < 0) {
+    LoseHost();
+  } else if (kind < 10) {
     if (process >= 0) WorkerFault(kind, process);
   } else if (kind == 10) {
     Crash("fault: coordinator killed");
@@ -230,6 +232,20 @@ void World::WorkerFault(int64_t kind, int index) {
       Post({.what = WorkerLeft{worker->id(), "preempted"}});
       return worker->Die(ExitKind::kCode, 0);
   }
+}
+
+// Nothing can be launched there, but what runs goes on.
+void World::LoseHost() {
+  const auto farm = settings_.pools.find("farm");
+  if (farm == settings_.pools.end()) return;
+  const HostName host{"farm", random_.Chance(50) ? "east" : "west"};
+  Count("fault: host lost");
+  lost_hosts_.insert(host);
+  Post({.what = HostLost{host, "no route"}});
+  clock_.After(random_.Between(500, 9'000), [this, host] {
+    lost_hosts_.erase(host);
+    Post({.what = HostFound{host}});
+  });
 }
 
 void World::TearBlob() {

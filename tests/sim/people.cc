@@ -7,9 +7,24 @@ namespace trainyard::sim {
 
 using namespace core;  // NOLINT: see shell.cc
 
+// Workers of this machine; or hosts with a worker of its own for each attempt; or both.
+void World::PlanPools(Random& plan) {
+  const int64_t kind = plan.Between(1, 3);
+  if (kind != 2) {
+    settings_.pools["process"].hosts[""].resize(static_cast<size_t>(plan.Between(1, 3)));
+  }
+  if (kind == 1) return;
+  core::PoolSettings& farm = settings_.pools["farm"];
+  farm.one_attempt = true;
+  farm.queues = plan.Chance(40);
+  for (const char* host : {"east", "west"}) {
+    farm.hosts[host].assign(static_cast<size_t>(plan.Between(1, 2)), {.gpu = plan.Chance(50)});
+  }
+}
+
 void World::PlanJobs() {
   Random plan(options_.seed ^ 0x706c616e);
-  settings_.pools["process"] = static_cast<int>(plan.Between(1, 3));
+  PlanPools(plan);
   const int64_t jobs = plan.Between(1, 3);
   for (int64_t i = 0; i < jobs; ++i) {
     JobRequest request = SampleRequest();
@@ -23,6 +38,7 @@ void World::PlanJobs() {
     request.target.bound = kBounds[plan.Between(0, 3)];
     request.budget.trials = static_cast<int>(plan.Between(1, 4));
     request.budget.epochs = plan.Chance(20) ? plan.Between(3, 8) : 0;
+    request.needs.priority = static_cast<int>(plan.Between(0, 2));
     request.manual = plan.Chance(20);
     request.again = true;
     const int64_t delay_ms = plan.Between(0, 5'000);

@@ -44,7 +44,7 @@ void World::CheckRecovered() {
   for (auto& [id, attempt] : now.attempts) attempt.live = {};
   for (auto& [id, worker] : now.workers) worker.live = {};
   for (auto& [id, launch] : now.launches) launch.live = {};
-  now.pool_troubles.clear();
+  now.hosts.clear();
   now.shutting_down = false;
   if (!(now == committed)) Violation("what was committed is not what the coordinator knew");
 }
@@ -164,6 +164,8 @@ void World::Perform(const Effect& effect) {
     if (Find(adopt->launch) == nullptr) later(10, {.what = WorkerExited{adopt->launch}});
   } else if (const auto* stop = std::get_if<StopWorker>(&effect)) {
     EndProcess(*stop);
+  } else if (std::holds_alternative<RemoveStrays>(effect)) {
+    EndStrays();
   } else if (const auto* drop = std::get_if<DropCheckpoint>(&effect)) {
     Drop(*drop);
     later(5, {.what = CheckpointDropped{drop->checkpoint}});
@@ -182,16 +184,40 @@ void World::Perform(const Effect& effect) {
 }
 
 void World::Launch(const LaunchWorker& effect) {
-  if (Hits(1'000)) {
-    Count("fault: launch failed");
-    return Post({.what = WorkerLaunchFailed{effect.launch, "no"}});
+  const auto fail = [&](const char* kind, LaunchFault fault) {
+    Count(kind);
+    Post({.what = WorkerLaunchFailed{effect.launch, fault, "no"}});
+  };
+  if (lost_hosts_.contains(effect.slot.host)) {
+    return fail("fault: launch on a lost host", LaunchFault::kPassing);
+  }
+  if (Hits(1'000)) return fail("fault: launch failed", LaunchFault::kPassing);
+  // One host of several has no image: the others will do.
+  if (effect.slot.host.host == "west" && Hits(2'000)) {
+    return fail("fault: launch refused", LaunchFault::kLasting);
   }
   const bool there = Find(effect.launch) != nullptr;
   if (!there || options_.mistake == Mistake::kLaunchesTwice) Spawn(effect.launch);
   const std::string handle = absl::StrCat(effect.launch.value);
-  clock_.After(random_.Between(10, 300), [this, life = life_, effect, handle] {
+  const int64_t delay_ms = random_.Between(10, 300);
+  clock_.After(delay_ms, [this, life = life_, effect, handle] {
     if (life == life_) Post({.what = WorkerLaunched{effect.launch, handle}});
   });
+  if (!settings_.pools.at(effect.slot.host.pool).queues) return;
+  clock_.After(delay_ms + random_.Between(0, 500), [this, life = life_, effect] {
+    if (life == life_) Post({.what = LaunchStarted{effect.launch}});
+  });
+}
+
+void World::EndStrays() {
+  for (const Process& process : processes_) {
+    const LaunchId launch = process.worker->launch();
+    if (!launch || !process.worker->alive()) continue;
+    const auto known = disk_.records().launches.find(launch);
+    if (known != disk_.records().launches.end() && !Over(known->second)) continue;
+    Count("stray ended");
+    process.worker->Die(ExitKind::kSignal, 9);
+  }
 }
 
 void World::EndProcess(const StopWorker& effect) {

@@ -66,6 +66,7 @@ class World : public Surroundings {
   void Perform(const core::Effect& effect);
   void Launch(const core::LaunchWorker& effect);
   void EndProcess(const core::StopWorker& effect);
+  void EndStrays();
   void Drop(const core::DropCheckpoint& effect);
   void ToWorker(core::WorkerId worker, const core::Effect& effect);
   void Tick();
@@ -80,6 +81,7 @@ class World : public Surroundings {
   Report Finish();
 
   // ---- people.cc: jobs and what people do to them. ----
+  void PlanPools(Random& plan);
   void PlanJobs();
   void Want(std::function<core::Event(core::RequestId)> ask,
             std::function<void(const core::Answer&)> done);
@@ -95,6 +97,7 @@ class World : public Surroundings {
   void Fault();
   void WorkerFault(int64_t kind, int process);
   void TearBlob();
+  void LoseHost();
   void Cut(int process);
   bool Faulty() const { return options_.faults && clock_.now_ms() < kFaultMs; }
   bool Hits(int percent_of_10000) {
@@ -130,6 +133,7 @@ class World : public Surroundings {
   std::map<std::string, Blob> blobs_;
   std::vector<Process> processes_;
   std::map<int64_t, Wish> wishes_;
+  std::set<core::HostName> lost_hosts_;
   std::map<std::string, core::JobRequest> commits_;  // what a repository holds
   size_t jobs_planned_ = 0;
   std::set<core::JobId> touched_;

@@ -29,7 +29,8 @@ Agent::Agent(std::shared_ptr<grpc::Channel> session_channel, AttemptRunner& runn
       runner_(runner),
       session_(std::move(session_channel), options_.session,
                {[this](v1::CoordinatorMessage message) { Post(std::move(message)); },
-                [this] { Post(Orphaned{}); }}) {}
+                [this] { Post(Orphaned{}); },
+                [this](std::string why) { Post(Refused{std::move(why)}); }}) {}
 
 Agent::~Agent() {
   for (const auto& attempt : {current_.get(), next_.get()}) {
@@ -206,6 +207,12 @@ void Agent::On(Orphaned) {
   leaving_ = Leaving{"", kExitUnreachable, Clock::now()};
   next_.reset();
   StopAttempt({true, false, "the coordinator is out of reach"}, Clock::now() + options_.grace);
+}
+
+void Agent::On(Refused refused) {
+  if (leaving_) return;
+  spdlog::error("the coordinator does not let this worker in: {}", refused.why);
+  leaving_ = Leaving{"", kExitRefused, Clock::now()};
 }
 
 int Agent::Farewell() {

@@ -26,6 +26,7 @@ inline constexpr int kExitDismissed = 0;  // told to by the coordinator
 inline constexpr int kExitError = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitUnreachable = 6;  // no coordinator for the orphan limit
+inline constexpr int kExitRefused = 8;      // the coordinator does not let this worker in
 inline constexpr int kExitSigterm = 143;
 
 struct AgentOptions {
@@ -60,7 +61,10 @@ class Agent {
     int exit_code;
   };
   struct Orphaned {};
-  using Event = std::variant<v1::CoordinatorMessage, Ended, LeaveRequested, Orphaned>;
+  struct Refused {
+    std::string why;
+  };
+  using Event = std::variant<v1::CoordinatorMessage, Ended, LeaveRequested, Orphaned, Refused>;
 
   struct Attempt {
     v1::Start start;
@@ -82,6 +86,7 @@ class Agent {
   void On(Ended ended);
   void On(LeaveRequested request);
   void On(Orphaned);
+  void On(Refused refused);
   void OnStart(v1::Start start);
   void OnStop(const v1::Stop& stop);
   void OnSuperseded(const v1::Superseded& superseded);

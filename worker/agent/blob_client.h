@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "proto/access.h"
 #include "trainyard/v1/worker.grpc.pb.h"
 #include "worker/agent/attempt_control.h"
 
@@ -16,7 +17,7 @@ namespace trainyard::agent {
 
 // A channel to the coordinator that pings as its server expects; each call makes a connection of
 // its own. `target`: "host:port" or "unix:/path".
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target);
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& target, const AccessKeys& keys = {});
 
 absl::Status FromGrpc(const grpc::Status& status);
 

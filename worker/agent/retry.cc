@@ -26,6 +26,7 @@ bool MayPass(const absl::Status& status) {
     case absl::StatusCode::kAborted:
     case absl::StatusCode::kUnknown:
     case absl::StatusCode::kInternal:
+    case absl::StatusCode::kUnauthenticated:
       return true;
     default:
       return false;

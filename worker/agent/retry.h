@@ -24,7 +24,8 @@ class Backoff {
   std::mt19937_64 random_;
 };
 
-// Where trying again may help by itself: the connection, the other side's start, a full disk.
+// Where trying again may help by itself: the connection, the other side's start, a full disk. A
+// refused token too: whether the worker goes on without is for the session to say.
 bool MayPass(const absl::Status& status);
 
 // Calls `attempt` until it succeeds, fails with an error that does not pass, or the wish is at

@@ -113,8 +113,9 @@ void Session::Run() {
     }
     if (!connected) {
       if (std::exchange(last_failure_, "unreachable") != "unreachable") {
-        spdlog::warn("the coordinator is out of reach; trying again until it answers, for {} s",
-                     orphan_limit_.count() / 1000);
+        const std::string why = WhyUnreachable(channel_, options_.keys);
+        spdlog::warn("the coordinator is out of reach{}; trying again until it answers, for {} s",
+                     why.empty() ? "" : " (" + why + ")", orphan_limit_.count() / 1000);
       }
       continue;
     }
@@ -133,9 +134,22 @@ void Session::Run() {
                    status.ok() ? "by the coordinator" : FromGrpc(status).ToString());
     }
     lock.unlock();
+    CheckRefused(status);
     last_failure_.clear();
     Pause();
   }
+}
+
+bool Session::CheckRefused(const grpc::Status& status) {
+  if (status.error_code() != grpc::StatusCode::UNAUTHENTICATED &&
+      status.error_code() != grpc::StatusCode::PERMISSION_DENIED) {
+    return false;
+  }
+  std::lock_guard lock(mutex_);
+  // What is being trained goes on until the orphan limit: the token may be mended before that.
+  if (held_ && held_->ended_sequence == 0) return false;
+  if (!std::exchange(refused_, true)) listener_.on_refused(status.error_message());
+  return true;
 }
 
 void Session::Pause() {
@@ -153,9 +167,11 @@ bool Session::Register() {
   }
   v1::RegisterResponse response;
   const grpc::Status status = stub_->Register(&context, options_.identity, &response);
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   registering_ = nullptr;
   if (!status.ok()) {
+    lock.unlock();
+    if (CheckRefused(status)) return false;
     const std::string failure = FromGrpc(status).ToString();
     if (std::exchange(last_failure_, failure) != failure) {
       spdlog::warn("registering failed ({}); trying again", failure);

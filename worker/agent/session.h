@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "absl/status/status.h"
+#include "proto/access.h"
 #include "trainyard/v1/worker.grpc.pb.h"
 #include "worker/agent/report_buffer.h"
 #include "worker/agent/retry.h"
@@ -24,6 +25,7 @@ namespace trainyard::agent {
 
 struct SessionOptions {
   v1::RegisterRequest identity;                            // incarnation included
+  AccessKeys keys;                                         // of the channel, to explain failures
   std::chrono::milliseconds orphan_limit{30 * 60 * 1000};  // until the coordinator has said its own
   size_t reports_max = 100'000;  // unacknowledged ones, before the next epoch's report waits
 };
@@ -32,10 +34,12 @@ class Session : public Uplink {
  public:
   // Called on the session's threads; must neither block nor call the session. Start, Stop,
   // Superseded and Shutdown as they come; `on_orphaned` once, when the coordinator was out of reach
-  // for the orphan limit.
+  // for the orphan limit; `on_refused` once, when the coordinator does not let this worker in and
+  // no attempt is being worked on that could outlast it.
   struct Listener {
     std::function<void(v1::CoordinatorMessage)> on_command;
     std::function<void()> on_orphaned;
+    std::function<void(std::string why)> on_refused;
   };
 
   Session(std::shared_ptr<grpc::Channel> channel, SessionOptions options, Listener listener);
@@ -74,8 +78,9 @@ class Session : public Uplink {
   void SayGoodbye(Stream& stream, std::unique_lock<std::mutex>& lock);
   void Read(Stream& stream);
   void Handle(v1::CoordinatorMessage message);
-  v1::WorkerMessage Renewal() const;   // with mutex_ held
-  void CheckOrphaned(bool connected);  // with mutex_ held
+  v1::WorkerMessage Renewal() const;              // with mutex_ held
+  void CheckOrphaned(bool connected);             // with mutex_ held
+  bool CheckRefused(const grpc::Status& status);  // whether there is no point in going on
   void ReleaseLocked(const v1::AttemptRef& attempt);
   void Pause();
 
@@ -100,6 +105,7 @@ class Session : public Uplink {
   std::string goodbye_;
   Clock::time_point last_contact_ = Clock::now();
   bool orphaned_ = false;
+  bool refused_ = false;
 
   struct Held {
     v1::AttemptRef attempt;

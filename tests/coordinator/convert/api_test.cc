@@ -334,6 +334,29 @@ TEST(ApiTest, ARequestFollowsFromItsSpecAndItsHashFromEveryByteOfIt) {
   EXPECT_EQ(parsed.SerializeAsString(), Spec().SerializeAsString());
 }
 
+TEST(ApiTest, WhatAJobNeedsIsPartOfItsRequest) {
+  EXPECT_TRUE(ToRequest(Spec()).needs == core::Needs{}) << "a spec of before there were resources";
+  v1::JobSpec spec = Spec();
+  v1::Resources& resources = *spec.mutable_resources();
+  resources.set_pool("gpu");
+  resources.set_gpu(v1::Resources::REQUIRED);
+  resources.set_gpu_memory_bytes(int64_t{12} << 30);
+  (*resources.mutable_labels())["site"] = "berlin";
+  (*resources.mutable_labels())["rack"] = "7";
+  resources.set_priority(-5);
+  const core::JobRequest request = ToRequest(spec);
+  EXPECT_TRUE((request.needs == core::Needs{.pool = "gpu",
+                                            .gpu = core::GpuWish::kRequired,
+                                            .gpu_memory_bytes = int64_t{12} << 30,
+                                            .labels = {{"rack", "7"}, {"site", "berlin"}},
+                                            .priority = -5}));
+  EXPECT_EQ(ToRequest(v1::JobSpec(spec)).spec_hash, request.spec_hash) << "labels have no order";
+  resources.set_gpu(v1::Resources::NONE);
+  EXPECT_EQ(ToRequest(spec).needs.gpu, core::GpuWish::kNone);
+  resources.set_gpu(v1::Resources::ANY);
+  EXPECT_EQ(ToRequest(spec).needs.gpu, core::GpuWish::kAny);
+}
+
 TEST(ApiTest, TextBecomesUtf8AndUtf8StaysWhatItIs) {
   const std::string bad = "\xef\xbf\xbd";
   EXPECT_EQ(Utf8(""), "");

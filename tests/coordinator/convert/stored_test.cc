@@ -38,22 +38,30 @@ core::Tweak Tweak() {
 core::Job Job() {
   core::Job job;
   job.id = {1};
-  job.request = {.project = {2},
-                 .commit = "c0ffee",
-                 .snapshot_sha256 = "aa",
-                 .spec_hash = "bb",
-                 .spec_blob = kText,
-                 .name = "name",
-                 .source = kText,
-                 .request_key = "key",
-                 .needs = {"process", "program", core::GpuWish::kRequired, 17, {{"site", kText}}, -18},
-                 .configuration = Configuration(),
-                 .target = {core::TargetMetric::kValLoss, 0.3},
-                 .tuning = {false, 5, false, 6, 7},
-                 .budget = {8, 9, 10},
-                 .manual = true,
-                 .again = true,
-                 .train_images = 60'000};
+  core::JobRequest& request = job.request;
+  request.project = {2};
+  request.commit = "c0ffee";
+  request.snapshot_sha256 = "aa";
+  request.spec_hash = "bb";
+  request.spec_blob = kText;
+  request.name = "name";
+  request.source = kText;
+  request.request_key = "key";
+  request.configuration = Configuration();
+  request.target = {core::TargetMetric::kValLoss, 0.3};
+  request.tuning = {false, 5, false, 6, 7};
+  request.budget = {8, 9, 10};
+  request.manual = true;
+  request.again = true;
+  request.train_images = 60'000;
+  core::Needs& needs = job.request.needs;
+  needs.pool = "process";
+  needs.runtime = "program";
+  needs.gpu = core::GpuWish::kRequired;
+  needs.gpu_memory_bytes = 17;
+  needs.labels["site"] = kText;
+  needs.priority = -18;
+  needs.paths.insert(kText);
   job.identity = kText;
   job.state = core::JobState::kWaiting;
   job.paused = true;
@@ -97,19 +105,53 @@ TEST(StoredTest, EveryFieldOfTheOthersSurvives) {
                     7,       8,
                     9,       {1, 0, -2}};
   ExpectRoundTrip(trial);
-  core::Attempt attempt{{1},   {2},  {3},
-                        4,     true, core::AttemptState::kStopping,
-                        {5},   {6},  core::Cause::kTweaked,
-                        kText, {7},  true,
-                        8,     9,    10,
-                        11,    12,   {}};
+  core::Attempt attempt{{1},
+                        {2},
+                        {3},
+                        4,
+                        true,
+                        core::AttemptState::kStopping,
+                        {5},
+                        {6},
+                        {"gpu", kText},
+                        core::Cause::kTweaked,
+                        kText,
+                        {7},
+                        true,
+                        8,
+                        9,
+                        10,
+                        11,
+                        12,
+                        {}};
   ExpectRoundTrip(attempt);
   ExpectRoundTrip(core::Checkpoint{
       {1}, {2}, {3}, {4}, "sha", 5, 6, 7, true, 0.0, core::CheckpointState::kDropping, true, 8});
-  core::Worker worker{{1},  "inc", kText, "pool", {2}, "host", 3, "cpu", core::WorkerState::kBusy,
-                      true, {4},   {}};
+  core::Worker worker{{1},
+                      "inc",
+                      kText,
+                      "pool",
+                      {2},
+                      "host",
+                      3,
+                      "cpu",
+                      {true, 4, {{"site", kText}}, {"native", "program"}, {kText, "/data"}},
+                      core::WorkerState::kBusy,
+                      true,
+                      {4},
+                      {}};
   ExpectRoundTrip(worker);
-  core::Launch launch{{1}, "pool", core::LaunchState::kStopping, "1 2", {2}, true, 3, kText, {}};
+  core::Launch launch{{1},
+                      {{"pool", "host"}, 5},
+                      "program",
+                      {6},
+                      core::LaunchState::kStopping,
+                      "1 2",
+                      {2},
+                      true,
+                      3,
+                      kText,
+                      {}};
   ExpectRoundTrip(launch);
   ExpectRoundTrip(core::Notice{{1}, {2}, kText, true});
 }

@@ -10,18 +10,19 @@ namespace trainyard::core {
 
 // The names that scenarios use, in the order of the variants.
 inline constexpr const char* kEventNames[] = {
-    "project_added",     "project_removed",    "job_submitted",     "job_cancelled",
-    "job_paused",        "job_resumed",        "tweak_requested",   "worker_drained",
-    "checkpoint_pinned", "push_seen",          "source_prepared",   "source_refused",
-    "worker_launched",   "launch_failed",      "worker_exited",     "worker_registered",
-    "worker_connected",  "disconnected",       "worker_left",       "renewed",
-    "epoch_reported",    "checkpoint_stored",  "checkpoint_broken", "attempt_ended",
-    "model_finished",    "checkpoint_dropped", "notice_sent",       "time_passed",
-    "recovered",         "shutdown_requested"};
+    "project_added",      "project_removed",   "job_submitted",     "job_cancelled",
+    "job_paused",         "job_resumed",       "tweak_requested",   "worker_drained",
+    "checkpoint_pinned",  "push_seen",         "source_prepared",   "source_refused",
+    "worker_launched",    "launch_failed",     "launch_started",    "worker_exited",
+    "host_lost",          "host_found",        "worker_registered", "worker_connected",
+    "disconnected",       "worker_left",       "renewed",           "epoch_reported",
+    "checkpoint_stored",  "checkpoint_broken", "attempt_ended",     "model_finished",
+    "checkpoint_dropped", "notice_sent",       "time_passed",       "recovered",
+    "shutdown_requested"};
 inline constexpr const char* kEffectNames[] = {
-    "answer",         "prepare_source",  "launch_worker", "adopt_worker", "stop_worker",
-    "start_attempt",  "stop_attempt",    "supersede",     "grant_lease",  "acknowledge",
-    "dismiss_worker", "drop_checkpoint", "notify",        "quit"};
+    "answer",        "prepare_source", "launch_worker",   "adopt_worker", "stop_worker",
+    "remove_strays", "start_attempt",  "stop_attempt",    "supersede",    "grant_lease",
+    "acknowledge",   "dismiss_worker", "drop_checkpoint", "notify",       "quit"};
 
 static_assert(std::size(kEventNames) == std::variant_size_v<decltype(Event::what)>);
 static_assert(std::size(kEffectNames) == std::variant_size_v<Effect>);
@@ -41,6 +42,16 @@ void RequestFields(R& job, V visit) {
   visit("budget_epochs", job.budget.epochs);
   visit("manual", job.manual);
   visit("again", job.again);
+  visit("source", job.source);
+  visit("pool", job.needs.pool);
+  visit("gpu", job.needs.gpu);
+  visit("memory", job.needs.gpu_memory_bytes);
+  visit("priority", job.needs.priority);
+}
+
+template <typename S, typename V>
+void SlotFields(S& slot, V visit) {
+  visit("pool", slot.host.pool), visit("host", slot.host.host), visit("slot", slot.slot);
 }
 
 // True for const and other records alike: each record has fields in one of the functions below.
@@ -78,13 +89,20 @@ void WorkerEventFields(T& e, V visit) {
   if constexpr (Is<T, WorkerLaunched>) {
     visit("launch", e.launch), visit("handle", e.handle);
   } else if constexpr (Is<T, WorkerLaunchFailed>) {
-    visit("launch", e.launch), visit("message", e.message);
+    visit("launch", e.launch), visit("fault", e.fault), visit("message", e.message);
+  } else if constexpr (Is<T, LaunchStarted>) {
+    visit("launch", e.launch);
+  } else if constexpr (Is<T, HostLost>) {
+    visit("pool", e.host.pool), visit("host", e.host.host), visit("message", e.message);
+  } else if constexpr (Is<T, HostFound>) {
+    visit("pool", e.host.pool), visit("host", e.host.host);
   } else if constexpr (Is<T, WorkerExited>) {
     visit("launch", e.launch), visit("kind", e.kind), visit("number", e.number);
     visit("message", e.message);
   } else if constexpr (Is<T, WorkerRegistered>) {
     visit("request", e.request), visit("incarnation", e.incarnation), visit("name", e.name);
-    visit("pool", e.pool), visit("launch", e.launch);
+    visit("pool", e.pool), visit("launch", e.launch), visit("host", e.host);
+    visit("gpu", e.abilities.gpu);
   } else if constexpr (Is<T, WorkerConnected>) {
     visit("worker", e.worker), visit("running", e.running);
   } else if constexpr (Is<T, WorkerDisconnected>) {
@@ -123,11 +141,12 @@ void EffectFields(T& e, V visit) {
   } else if constexpr (Is<T, PrepareSource>) {
     visit("push", e.push), visit("project", e.project), visit("commit", e.commit);
   } else if constexpr (Is<T, LaunchWorker>) {
-    visit("launch", e.launch), visit("pool", e.pool);
+    visit("launch", e.launch), SlotFields(e.slot, visit);
   } else if constexpr (Is<T, AdoptWorker>) {
-    visit("launch", e.launch), visit("pool", e.pool), visit("handle", e.handle);
+    visit("launch", e.launch), SlotFields(e.slot, visit), visit("handle", e.handle);
   } else if constexpr (Is<T, StopWorker>) {
-    visit("launch", e.launch), visit("handle", e.handle), visit("grace_ms", e.grace_ms);
+    visit("launch", e.launch), SlotFields(e.slot, visit), visit("handle", e.handle);
+    visit("grace_ms", e.grace_ms);
   } else if constexpr (Is<T, StartAttempt>) {
     visit("claim", e.claim), visit("job", e.job), visit("trial", e.trial);
     visit("finishing", e.finishing), visit("restore", e.restore), visit("sha", e.checkpoint_sha256);

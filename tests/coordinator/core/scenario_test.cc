@@ -46,12 +46,24 @@ class Player {
     std::string name;
     int64_t value = 0;
     while (in >> std::ws && std::getline(in, name, '=') && in >> value) {
-      if (name == "pool") settings_.pools["process"] = static_cast<int>(value);
+      if (name == "pool") {
+        settings_.pools["process"].hosts[""].assign(static_cast<size_t>(value), Abilities{});
+      }
+      // Two hosts, a worker of its own for each attempt: gpu1 has so many GPUs of 8 MiB, gpu2
+      // of 80.
+      if (name == "gpus") SetGpus(static_cast<size_t>(value));
       if (name == "retries") settings_.retries = static_cast<int>(value);
       if (name == "idle_ms") settings_.idle_ms = value;
       if (name == "inherit_weights") settings_.inherit_weights = value != 0;
     }
     state_.settings = settings_;
+  }
+
+  void SetGpus(size_t count) {
+    PoolSettings& pool = settings_.pools["gpu"];
+    pool.one_attempt = true;
+    pool.hosts["gpu1"].assign(count, {.gpu = true, .gpu_memory_bytes = 8 << 20});
+    pool.hosts["gpu2"].assign(count, {.gpu = true, .gpu_memory_bytes = 80 << 20});
   }
 
   void Perform(const std::string& line) {

@@ -16,6 +16,8 @@ namespace {
 
 constexpr const char* kPhases[] = {"loading", "training", "evaluating", "uploading"};
 constexpr const char* kExits[] = {"code", "signal", "out_of_memory", "unknown"};
+constexpr const char* kFaults[] = {"passing", "lasting"};
+constexpr const char* kGpuWishes[] = {"any", "none", "required"};
 constexpr const char* kRestores[] = {"nothing", "continue", "inherit", "finish"};
 constexpr const char* kOutcomes[] = {"completed",        "stopped",        "diverged",
                                      "failed",           "failed_finally", "out_of_memory",
@@ -25,6 +27,8 @@ template <typename Enum>
 constexpr auto& NamesOf() {
   if constexpr (std::is_same_v<Enum, Phase>) return kPhases;
   if constexpr (std::is_same_v<Enum, ExitKind>) return kExits;
+  if constexpr (std::is_same_v<Enum, LaunchFault>) return kFaults;
+  if constexpr (std::is_same_v<Enum, GpuWish>) return kGpuWishes;
   if constexpr (std::is_same_v<Enum, Restore>) return kRestores;
   if constexpr (std::is_same_v<Enum, Outcome>) return kOutcomes;
 }

@@ -111,8 +111,8 @@ class ProcessLauncherTest : public ::testing::Test {
   void LaunchAndDie(const std::string& binary) {
     const pid_t coordinator = fork();
     if (coordinator == 0) {
-      auto launcher =
-          ProcessLauncher::Open({binary, {}, "127.0.0.1:7700", Logs()}, [](const WorkerExit&) {});
+      auto launcher = ProcessLauncher::Open({binary, {}, "127.0.0.1:7700", Logs()},
+                                            {[](const WorkerExit&) {}, nullptr});
       if (!launcher.ok() || !(*launcher)->Launch({.launch = 1}).ok()) _exit(1);
       raise(SIGKILL);
     }

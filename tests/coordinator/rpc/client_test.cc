@@ -47,7 +47,7 @@ class ClientTest : public GatewayTest {
     options.stream.lag_max = 50;
     service_ = std::make_unique<ClientService>(
         options,
-        ClientParts{loop_.get(), records_.get(), blobs_.get(), nullptr, watcher_.get(), &source_});
+        ClientParts{loop_.get(), records_.get(), blobs_.get(), {}, watcher_.get(), &source_});
     auto server = StartServer("127.0.0.1:0", {service_.get()});
     ASSERT_TRUE(server.ok()) << server.status();
     client_server_ = *std::move(server);

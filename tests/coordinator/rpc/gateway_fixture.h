@@ -120,20 +120,28 @@ class GatewayTest : public ::testing::Test {
     // Nothing expires by itself while a test looks at one thing.
     options.settings.lease_ms = 600'000;
     options.settings.stalled_ms = 600'000;
+    options.settings.register_ms = 600'000;
+    options.settings.pools = pools_;
     auto loop = Loop::Open(options, records_.get(), &performer_);
     ASSERT_TRUE(loop.ok()) << loop.status();
     loop_ = *std::move(loop);
     GatewayOptions gateway;
     gateway.blob_bytes_max = 16 << 20;
     gateway.lease_ms = options.settings.lease_ms;
-    gateway_ = std::make_unique<WorkerGateway>(gateway, loop_.get(), blobs_.get());
+    gateway_ = std::make_unique<WorkerGateway>(gateway, loop_.get(), blobs_.get(), OpenAccess());
     performer_.gateway = gateway_.get();
-    auto server = StartServer("127.0.0.1:0", {gateway_.get()});
+    auto server = Serve();
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     loop_->Start();
     stub_ = v1::WorkerGateway::NewStub(
         grpc::CreateChannel(server_.address, grpc::InsecureChannelCredentials()));
+  }
+
+  // What the gateway asks, and how it is served; nobody is asked, plain.
+  virtual Access* OpenAccess() { return nullptr; }
+  virtual absl::StatusOr<RunningServer> Serve() {
+    return StartServer("127.0.0.1:0", {gateway_.get()});
   }
 
   void TearDown() override {
@@ -245,6 +253,7 @@ class GatewayTest : public ::testing::Test {
   }
 
   std::filesystem::path folder_;
+  decltype(core::Settings::pools) pools_;  // to be set before SetUp
   GatewayOnly performer_;
   std::unique_ptr<Records> records_;
   std::unique_ptr<Blobs> blobs_;

@@ -32,6 +32,7 @@ class SchemaCheck {
     if (keyword == "enum")
       return std::find(argument.begin(), argument.end(), value) != argument.end();
     if (keyword == "anyOf") return Count(argument, value) > 0;
+    if (keyword == "oneOf") return Count(argument, value) == 1;
     if (keyword == "allOf") return Count(argument, value) == argument.size();
     if (keyword == "minimum") return !value.is_number() || value >= argument;
     if (keyword == "maximum") return !value.is_number() || value <= argument;
@@ -49,7 +50,8 @@ class SchemaCheck {
     if (keyword == "maxProperties") return !value.is_object() || value.size() <= argument;
     if (keyword == "required") return HasAll(argument, value);
     if (keyword == "properties") return PropertiesMatch(argument, value);
-    if (keyword == "additionalProperties") return NoOthers(schema.at("properties"), value);
+    if (keyword == "additionalProperties") return OthersMatch(argument, schema, value);
+    if (keyword == "propertyNames") return NamesMatch(argument, value);
     bool annotation = keyword == "description" || keyword == "default" || keyword == "title" ||
                       keyword == "$schema" || keyword == "definitions";
     if (!annotation) throw std::logic_error("a keyword that this check does not know: " + keyword);
@@ -92,10 +94,20 @@ class SchemaCheck {
     }
     return true;
   }
-  static bool NoOthers(const Json& properties, const Json& value) {
+  // `others` is false or the schema of all that `properties` does not name.
+  bool OthersMatch(const Json& others, const Json& schema, const Json& value) const {
+    if (!value.is_object()) return true;
+    const Json properties = schema.value("properties", Json::object());
+    for (const auto& [key, other] : value.items()) {
+      if (properties.contains(key)) continue;
+      if (others == false || !Matches(others, other)) return false;
+    }
+    return true;
+  }
+  bool NamesMatch(const Json& schema, const Json& value) const {
     if (!value.is_object()) return true;
     for (const auto& [key, ignored] : value.items()) {
-      if (!properties.contains(key)) return false;
+      if (!Matches(schema, key)) return false;
     }
     return true;
   }

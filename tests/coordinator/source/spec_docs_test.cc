@@ -3,15 +3,14 @@
 
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <set>
-#include <sstream>
 
 #include "coordinator/source/data_reader.h"
 #include "coordinator/source/data_roots.h"
 #include "coordinator/source/spec_keys.h"
 #include "coordinator/source/spec_writer.h"
 #include "coordinator/source/yaml_tree.h"
+#include "tests/coordinator/source/documented.h"
 #include "tests/coordinator/source/schema_check.h"
 #include "tests/coordinator/source/spec_sample.h"
 
@@ -20,113 +19,34 @@ namespace {
 
 using nlohmann::json;
 
-std::string ReadText(const std::string& path) {
-  std::ifstream file(std::string(TRAINYARD_SOURCE_DIR) + "/" + path);
-  EXPECT_TRUE(file) << path;
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 const json& Schema() {
-  static const json schema = json::parse(ReadText("docs/spec.schema.json"));
+  static const json schema = json::parse(RepositoryFile("docs/spec.schema.json"));
   return schema;
 }
 
 // The YAML blocks of docs/spec.md, each made whole where it shows one section only.
 std::vector<std::string> DocumentedSpecs() {
-  std::vector<std::string> specs;
-  std::istringstream lines(ReadText("docs/spec.md"));
-  std::string line, block;
-  bool inside = false;
-  while (std::getline(lines, line)) {
-    if (line == "```yaml") {
-      inside = true;
-    } else if (line == "```" && inside) {
-      inside = false;
-      std::string whole = "\n" + block;
-      if (whole.find("\ndata:") == whole.npos) block += "data: {format: cifar, train: a.bin}\n";
-      if (whole.find("\nnetwork:") == whole.npos)
-        block += "network: [global_avg_pool, dense: 10]\n";
-      specs.push_back(std::exchange(block, ""));
-    } else if (inside) {
-      block += line + "\n";
-    }
+  std::vector<std::string> specs = YamlBlocks(RepositoryFile("docs/spec.md"));
+  for (std::string& block : specs) {
+    std::string whole = "\n" + block;
+    if (whole.find("\ndata:") == whole.npos) block += "data: {format: cifar, train: a.bin}\n";
+    if (whole.find("\nnetwork:") == whole.npos) block += "network: [global_avg_pool, dense: 10]\n";
   }
   return specs;
 }
 
-json ToJson(const YamlNode& node) {
-  switch (node.kind) {
-    case YamlNode::Kind::kNull:
-      return nullptr;
-    case YamlNode::Kind::kMap: {
-      json map = json::object();
-      for (const YamlEntry& entry : node.entries) map[entry.key] = ToJson(entry.value);
-      return map;
-    }
-    case YamlNode::Kind::kSequence: {
-      json list = json::array();
-      for (const YamlNode& item : node.items) list.push_back(ToJson(item));
-      return list;
-    }
-    case YamlNode::Kind::kScalar:
-      break;
-  }
-  if (node.quoted) return node.text;
-  json value = json::parse(node.text, nullptr, /*allow_exceptions=*/false);
-  return value.is_number() || value.is_boolean() ? value : json(node.text);
-}
-
-json ToJson(const std::string& yaml) {
-  std::vector<YamlProblem> problems;
-  YamlNode node = ParseYaml(yaml, &problems);
-  EXPECT_TRUE(problems.empty()) << yaml;
-  return ToJson(node);
-}
-
-TEST(SpecDocs, SchemaAndReaderKnowTheSameKeys) {
-  std::set<std::string> sections;
-  for (const SpecSection& section : SpecSections()) {
-    sections.insert(std::string(section.name));
-    const json& described =
-        section.name.empty() ? Schema() : Schema().at("definitions").at(std::string(section.name));
-    // A layer is a word or a map; the map is the second form.
-    const json& object = section.name == "layer" ? described.at("anyOf").at(1) : described;
-    std::set<std::string> theirs, ours(section.keys.begin(), section.keys.end());
-    for (const auto& [key, ignored] : object.at("properties").items()) theirs.insert(key);
-    EXPECT_EQ(theirs, ours) << section.name;
-    EXPECT_EQ(object.at("additionalProperties"), false) << section.name;
-  }
-  for (const auto& [name, definition] : Schema().at("definitions").items()) {
-    bool has_keys = definition.contains("properties");
-    EXPECT_TRUE(!has_keys || sections.contains(name)) << name << " is unknown to the reader";
-  }
-}
+TEST(SpecDocs, SchemaAndReaderKnowTheSameKeys) { ExpectSameKeys(Schema(), SpecSections()); }
 
 TEST(SpecDocs, EveryDocumentedExampleIsReadAndMatchesTheSchema) {
   auto specs = DocumentedSpecs();
   EXPECT_GE(specs.size(), 12u);
-  specs.push_back(ReadText("examples/fashion-mnist/trainyard.yaml"));
+  specs.push_back(RepositoryFile("examples/fashion-mnist/trainyard.yaml"));
   specs.push_back(kSmallSpec);
   for (const std::string& spec : specs) {
     Accepted(spec);
     EXPECT_TRUE(SchemaCheck(Schema()).Accepts(ToJson(spec))) << spec;
     std::string written = WriteSpec(Accepted(spec));
     EXPECT_TRUE(SchemaCheck(Schema()).Accepts(ToJson(written))) << written;
-  }
-}
-
-// Calls visit(path) for every key of the tree, as --set writes it.
-template <class Visit>
-void ForEachKey(const YamlNode& node, const std::string& path, const Visit& visit) {
-  for (const YamlEntry& entry : node.entries) {
-    std::string here = path.empty() ? entry.key : path + "." + entry.key;
-    visit(here, entry.key);
-    ForEachKey(entry.value, here, visit);
-  }
-  for (size_t i = 0; i < node.items.size(); ++i) {
-    ForEachKey(node.items[i], path + "[" + std::to_string(i) + "]", visit);
   }
 }
 
@@ -137,13 +57,10 @@ TEST(SpecDocs, EveryKeyIsShownInAnExampleAndReallyRead) {
     YamlNode root = ParseYaml(spec, &problems);
     ForEachKey(root, "", [&](const std::string& path, const std::string& key) {
       shown.insert(key);
-      // No key takes a map with a key that nothing has: whoever reads it notices.
-      EXPECT_THAT(Refusal(spec, {path + "={nonsense: 1}"}), testing::HasSubstr("--set " + path))
+      // No key takes a map with a list under a key that nothing has: whoever reads it notices.
+      EXPECT_THAT(Refusal(spec, {path + "={nonsense: [1]}"}), testing::HasSubstr("--set " + path))
           << spec;
-      json spoiled = ToJson(spec);
-      std::string pointer;
-      for (char c : path) pointer += c == '.' || c == '[' ? "/" : c == ']' ? "" : std::string(1, c);
-      spoiled[json::json_pointer("/" + pointer)] = {{"nonsense", 1}};
+      json spoiled = Spoiled(ToJson(spec), path);
       EXPECT_FALSE(SchemaCheck(Schema()).Accepts(spoiled)) << path << " in " << spec;
     });
   }
@@ -155,20 +72,13 @@ TEST(SpecDocs, EveryKeyIsShownInAnExampleAndReallyRead) {
 }
 
 TEST(SpecDocs, EveryKeyIsDescribed) {
-  std::string text = ReadText("docs/spec.md");
-  for (const SpecSection& section : SpecSections()) {
-    for (std::string_view key : section.keys) {
-      bool described = text.find("`" + std::string(key) + "`") != text.npos ||
-                       text.find("## " + std::string(key)) != text.npos;
-      EXPECT_TRUE(described) << section.name << "." << key;
-    }
-  }
+  ExpectDescribed(RepositoryFile("docs/spec.md"), SpecSections());
 }
 
 TEST(SpecDocs, DefaultsOfTheSchemaAreThoseOfTheReader) {
   JobSpec plain = Accepted(kSmallSpec);
-  for (const char* section :
-       {"train", "schedule", "augmentation", "validation", "tune", "checkpoint", "target"}) {
+  for (const char* section : {"train", "schedule", "augmentation", "validation", "tune",
+                              "checkpoint", "target", "resources"}) {
     for (const auto& [key, property] : Schema()["definitions"][section]["properties"].items()) {
       if (!property.contains("default")) continue;
       bool inner = std::string(section) == "schedule" || std::string(section) == "augmentation";
@@ -180,7 +90,7 @@ TEST(SpecDocs, DefaultsOfTheSchemaAreThoseOfTheReader) {
 }
 
 TEST(SpecDocs, TheExampleIsWhatItSays) {
-  JobSpec spec = Accepted(ReadText("examples/fashion-mnist/trainyard.yaml"));
+  JobSpec spec = Accepted(RepositoryFile("examples/fashion-mnist/trainyard.yaml"));
   EXPECT_EQ(std::llround(60'000 * spec.validation.fraction()), 5'000);
   EXPECT_EQ(spec.target.bound(), 0.91);
   network::Network network = spec.configuration.network;
@@ -193,7 +103,7 @@ TEST(SpecDocs, TheExampleIsWhatItSays) {
 TEST(SpecDocs, TheExampleFitsItsData) {
   const std::string folder = "/usr/share/datasets/fashion-mnist";
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << "dataset-fashion-mnist is not installed";
-  auto parsed = ReadSpec({.text = ReadText("examples/fashion-mnist/trainyard.yaml")});
+  auto parsed = ReadSpec({.text = RepositoryFile("examples/fashion-mnist/trainyard.yaml")});
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   std::vector<network::Problem> problems;
   v1::Data data = OpenData(

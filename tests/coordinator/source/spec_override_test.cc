@@ -28,6 +28,14 @@ TEST(Override, ReplacesAndAdds) {
             2);
 }
 
+TEST(Override, ResourcesOfASpecThatNamesNone) {
+  JobSpec spec = Accepted(kSmallSpec, {"resources.priority=5", "resources.labels.site=berlin",
+                                       "resources.gpu_memory=8GB"});
+  EXPECT_EQ(spec.resources.priority(), 5);
+  EXPECT_EQ(spec.resources.labels().at("site"), "berlin");
+  EXPECT_EQ(spec.resources.gpu_memory_bytes(), 8'000'000'000);
+}
+
 TEST(Override, EntersListsByIndex) {
   EXPECT_EQ(
       std::get<network::Dense>(NetworkWith({"network.layers[1].dense=12"}).layers[1].op).units, 12);
@@ -67,6 +75,11 @@ TEST(Override, IsNamedWhenItIsWrong) {
               HasSubstr("--set network.layers[7].dense: found the index \"7\" of a list of 2"));
   EXPECT_THAT(Refusal(kSmallSpec, {"data.format.x=1"}),
               HasSubstr("--set data.format.x: found \"idx\" where x is entered"));
+  EXPECT_THAT(Refusal(kSmallSpec, {"resources.priority=high"}),
+              HasSubstr("--set resources.priority: found \"high\", expected a whole number from "
+                        "-100 to 100"));
+  EXPECT_THAT(Refusal(kSmallSpec, {"resources.labels.site=a b"}),
+              HasSubstr("--set resources.labels.site: found \"a b\", expected a label's value"));
   EXPECT_THAT(Refusal(kSmallSpec, {"train.lr=[1"}),
               HasSubstr("--set train.lr: found a list or map as a key (is a bracket not"));
   EXPECT_THAT(Refusal(kSmallSpec, {"train.lr"}), HasSubstr("expected key=value"));

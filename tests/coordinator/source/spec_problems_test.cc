@@ -97,6 +97,84 @@ TEST(SpecProblems, WrongTypesAndRanges) {
   for (const Case& c : cases) EXPECT_THAT(RefusalOf(c.line), HasSubstr(c.message)) << c.line;
 }
 
+TEST(SpecProblems, Resources) {
+  const std::string size =
+      ", expected a size with its unit (MiB, GiB, MB or GB) such as 12GiB, from 1MiB to 65536GiB";
+  const std::string memory = "8:25: resources.gpu_memory: ";
+  const std::pair<std::string, std::string> cases[] = {
+      {"gpu_memory: 12", memory + "found 12" + size},
+      {"gpu_memory: 12gib", memory + "found \"12gib\"" + size},
+      {"gpu_memory: 12 GiB", memory + "found \"12 GiB\"" + size},
+      {"gpu_memory: -1GiB", memory + "found \"-1GiB\"" + size},
+      {"gpu_memory: +1GiB", memory + "found \"+1GiB\"" + size},
+      {"gpu_memory: 0GiB", memory + "found \"0GiB\"" + size},
+      {"gpu_memory: 1e3GiB", memory + "found \"1e3GiB\"" + size},
+      {"gpu_memory: infGiB", memory + "found \"infGiB\"" + size},
+      {"gpu_memory: nanGiB", memory + "found \"nanGiB\"" + size},
+      {"gpu_memory: GiB", memory + "found \"GiB\"" + size},
+      {"gpu_memory: 65537GiB", memory + "found \"65537GiB\"" + size},
+      {"gpu_memory: 99999999999999999999GiB", memory + "found \"99999999999999999999GiB\"" + size},
+      {"gpu_memory: [12GiB]", memory + "found a list" + size},
+      {"gpu_memory: ", "8:25: resources.gpu_memory: found nothing" + size},
+      {"gpu_memory: 1GiB, gpu: none",
+       memory + "found \"1GiB\" beside gpu: none, expected gpu: any or required, or no gpu_memory"},
+      {"gpu: yes", "8:18: resources.gpu: found \"yes\", expected any, none or required"},
+      {"gpu: 1", "8:18: resources.gpu: found 1, expected any, none or required"},
+      {"pool: GPU",
+       "8:19: resources.pool: found \"GPU\", expected a pool's name: 1 to 63 small letters, "
+       "digits or -"},
+      {"pool: []",
+       "8:19: resources.pool: found a list, expected a pool's name: 1 to 63 small letters, digits "
+       "or -"},
+      {"priority: 101",
+       "8:23: resources.priority: found 101, expected a whole number from -100 to 100"},
+      {"priority: 1.5",
+       "8:23: resources.priority: found 1.5, expected a whole number from -100 to 100"},
+      {"labels: berlin",
+       "8:21: resources.labels: found \"berlin\", expected a map of at most 32 labels such as "
+       "{site: berlin}"},
+      {"labels: {a.b: 1}",
+       "8:22: resources.labels: found \"a.b\", expected a label's name: 1 to 63 letters, digits, - "
+       "or _, a letter or digit first"},
+      {"labels: {\"\\e[31m\": 1}",
+       "8:22: resources.labels: found \"\\x1b[31m\", expected a label's name: 1 to 63 letters, "
+       "digits, - or _, a letter or digit first"},
+      {"labels: {site: [a]}",
+       "8:28: resources.labels.site: found a list, expected a label's value: 1 to 63 letters, "
+       "digits, ., - or _"},
+      {"labels: {site: \"a b\"}",
+       "8:28: resources.labels.site: found \"a b\", expected a label's value: 1 to 63 letters, "
+       "digits, ., - or _"},
+      {"gpus: 1", "8:13: resources: found the unknown key \"gpus\", did you mean gpu?"},
+      {"cluster: x",
+       "8:13: resources: found the unknown key \"cluster\", expected pool, gpu, gpu_memory, labels "
+       "or priority"},
+  };
+  for (const auto& [line, message] : cases) {
+    EXPECT_EQ(RefusalOf("resources: {" + line + "}"), "trainyard.yaml:" + message) << line;
+  }
+  EXPECT_THAT(RefusalOf("resources: required"),
+              HasSubstr("8:12: resources: found \"required\", expected a map with pool, gpu"));
+}
+
+TEST(SpecProblems, LabelsAreFewAndShort) {
+  std::string many, most;
+  for (int i = 0; i < 33; ++i) {
+    if (i < 32) most += "l" + std::to_string(i) + ": x, ";
+    many += "l" + std::to_string(i) + ": x, ";
+  }
+  EXPECT_THAT(RefusalOf("resources: {labels: {" + many + "}}"),
+              HasSubstr("resources.labels: found 33 labels, expected a map of at most 32 labels"));
+  EXPECT_TRUE(Read(kSmallSpec + ("resources: {labels: {" + most + "}}\n")).ok());
+  std::string longest(63, 'x');
+  EXPECT_TRUE(
+      Read(kSmallSpec + ("resources: {labels: {" + longest + ": " + longest + "}}\n")).ok());
+  EXPECT_THAT(RefusalOf("resources: {labels: {" + longest + "x: a}}"),
+              HasSubstr("expected a label's name"));
+  EXPECT_THAT(RefusalOf("resources: {labels: {a: " + longest + "x}}"),
+              HasSubstr("expected a label's value"));
+}
+
 TEST(SpecProblems, Layers) {
   struct Case {
     const char* layer;

@@ -176,6 +176,41 @@ TEST(ReadSpec, Limits) {
   EXPECT_FALSE(Accepted(std::string(kSmallSpec) + "tune: false\n").tune.enabled());
 }
 
+v1::Resources ResourcesOf(const std::string& line, std::vector<std::string> overrides = {}) {
+  return Accepted(std::string(kSmallSpec) + line + "\n", std::move(overrides)).resources;
+}
+
+TEST(ReadSpec, Resources) {
+  v1::Resources resources = ResourcesOf(R"(
+resources:
+  pool: gpu
+  gpu: required
+  gpu_memory: 12GiB
+  labels: {site: berlin, rack: 7}
+  priority: -5)");
+  EXPECT_EQ(resources.pool(), "gpu");
+  EXPECT_EQ(resources.gpu(), v1::Resources::REQUIRED);
+  EXPECT_EQ(resources.gpu_memory_bytes(), int64_t{12} << 30);
+  EXPECT_EQ(resources.labels().at("site"), "berlin");
+  EXPECT_EQ(resources.labels().at("rack"), "7") << "a label is text, whatever it looks like";
+  EXPECT_EQ(resources.priority(), -5);
+  for (const char* line : {"", "resources:", "resources: {}", "resources: {labels: {}}"}) {
+    EXPECT_EQ(ResourcesOf(line).ShortDebugString(), "gpu: ANY") << line;
+  }
+  EXPECT_EQ(ResourcesOf("resources: {gpu: none}").gpu(), v1::Resources::NONE);
+}
+
+TEST(ReadSpec, SizesInEveryUnit) {
+  auto bytes = [](const std::string& size) {
+    return ResourcesOf("resources: {gpu_memory: " + size + "}").gpu_memory_bytes();
+  };
+  EXPECT_EQ(bytes("800MB"), 800'000'000);
+  EXPECT_EQ(bytes("80GB"), 80'000'000'000);
+  EXPECT_EQ(bytes("1MiB"), 1 << 20);
+  EXPECT_EQ(bytes("1.5GiB"), 1'610'612'736);
+  EXPECT_EQ(bytes("65536GiB"), int64_t{1} << 46);
+}
+
 TEST(ReadSpec, FilesFromTheRepositoryTheHostAndTheWeb) {
   std::string hash(64, 'a');
   JobSpec spec = Accepted(

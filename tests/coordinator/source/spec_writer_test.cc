@@ -32,6 +32,7 @@ class Generator {
     if (Chance()) spec.budget.set_epochs(Whole(1, 9'999));
     spec.checkpoint.set_every_steps(Whole(0, 1'000));
     spec.checkpoint.set_every_ms(Whole(0, 1) * Whole(100, 100'000));
+    FillResources(&spec.resources);
     return spec;
   }
 
@@ -77,6 +78,21 @@ class Generator {
       for (const char* name : {"no", "3", "T-shirt/top"}) data.add_class_names(name);
       data.set_classes(3);
     }
+  }
+
+  void FillResources(v1::Resources* resources) {
+    if (Chance()) resources->set_pool(Pick({"gpu", "true", "0", "a-b"}));
+    resources->set_gpu(static_cast<v1::Resources::Gpu>(Whole(1, 3)));
+    const int64_t units[] = {1, 1'000'000, 1 << 20, 1'000'000'000, 1 << 30};
+    if (resources->gpu() != v1::Resources::NONE && Chance()) {
+      resources->set_gpu_memory_bytes((1 << 20) + Whole(1, 50'000) * units[Whole(0, 4)]);
+    }
+    if (Chance()) {
+      for (const char* name : {"site", "no", "1e3"}) {
+        (*resources->mutable_labels())[name] = Pick({"berlin", "null", "0x1f", "-", "v1.2_3"});
+      }
+    }
+    resources->set_priority(Whole(-100, 100));
   }
 
   network::Padding Zeros(network::Extent kernel) {

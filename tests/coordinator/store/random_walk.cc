@@ -10,7 +10,7 @@ core::State Durable(core::State state) {
   for (auto& [id, worker] : state.workers) worker.live = {};
   for (auto& [id, launch] : state.launches) launch.live = {};
   state.settings = {};
-  state.pool_troubles.clear();
+  state.hosts.clear();
   state.shutting_down = false;
   return state;
 }
@@ -34,7 +34,9 @@ network::Configuration SmallConfiguration() {
   return configuration;
 }
 
-RandomWalk::RandomWalk(uint64_t seed) : random_(seed) { state_.settings.pools = {{"process", 2}}; }
+RandomWalk::RandomWalk(uint64_t seed) : random_(seed) {
+  state_.settings.pools["process"].hosts[""].resize(2);
+}
 
 core::Result RandomWalk::Step() { return Take(Choose()); }
 
@@ -193,7 +195,8 @@ void RandomWalk::See(const std::vector<core::Effect>& effects) {
       }
     } else if (const auto* launch = std::get_if<core::LaunchWorker>(&effect)) {
       if (Draw(4) == 0) {
-        pending_.push_back(core::WorkerLaunchFailed{launch->launch, "no"});
+        pending_.push_back(
+            core::WorkerLaunchFailed{launch->launch, core::LaunchFault::kPassing, "no"});
       } else {
         pending_.push_back(core::WorkerLaunched{launch->launch, "123 456"});
       }

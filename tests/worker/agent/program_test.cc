@@ -145,6 +145,36 @@ TEST_F(ProgramTest, KilledWhileItUploadsAnotherWorkerEndsWithTheSameBytes) {
   EXPECT_EQ(found, expected);
 }
 
+TEST_F(ProgramTest, ItRegistersWithItsLabels) {
+  std::vector<std::string> arguments = Arguments();
+  arguments.insert(arguments.end(), {"--label", "site=berlin", "--label=gpu-type=h100.2"});
+  Program worker(arguments);
+  const Record record =
+      gateway_.WaitFor("a session", [](const Record& r) { return r.sessions_open == 1; });
+  const auto& labels = record.registered[0].labels();
+  EXPECT_EQ(labels.size(), 2u);
+  EXPECT_EQ(labels.at("site"), "berlin");
+  EXPECT_EQ(labels.at("gpu-type"), "h100.2");
+}
+
+TEST_F(ProgramTest, LabelsThatNoJobCouldAskForAreRefused) {
+  const std::string longest(63, 'x');
+  for (const std::string& label :
+       {std::string("site"), std::string("=berlin"), std::string("site="), std::string("a.b=c"),
+        std::string("-a=b"), std::string("site=a b"), std::string("site=a=b"),
+        std::string("site=\x1b[31m"), longest + "x=a", "a=" + longest + "x"}) {
+    std::vector<std::string> arguments = Arguments();
+    arguments.insert(arguments.end(), {"--label", label});
+    EXPECT_EQ(Program(arguments).Wait(), 2) << label;
+  }
+  std::vector<std::string> twice = Arguments();
+  twice.insert(twice.end(), {"--label", "a=1", "--label", "a=2"});
+  EXPECT_EQ(Program(twice).Wait(), 2);
+  std::vector<std::string> many = Arguments();
+  for (int i = 0; i <= 32; ++i) many.push_back("--label=a" + std::to_string(i) + "=b");
+  EXPECT_EQ(Program(many).Wait(), 2);
+}
+
 TEST_F(ProgramTest, WithoutACoordinatorItLeavesAfterItsLimitWith6) {
   gateway_.GoDown();
   std::vector<std::string> arguments = Arguments();

@@ -1,0 +1,124 @@
+// What the tests share that hold a file's documentation and schema to its reader.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "coordinator/source/spec_keys.h"
+#include "coordinator/source/yaml_tree.h"
+
+namespace trainyard::coordinator {
+
+inline std::string RepositoryFile(const std::string& path) {
+  std::ifstream file(std::string(TRAINYARD_SOURCE_DIR) + "/" + path);
+  EXPECT_TRUE(file) << path;
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+inline std::vector<std::string> YamlBlocks(const std::string& manual) {
+  std::vector<std::string> blocks;
+  std::istringstream lines(manual);
+  std::string line, block;
+  bool inside = false;
+  while (std::getline(lines, line)) {
+    if (line == "```yaml") {
+      inside = true;
+    } else if (line == "```" && inside) {
+      inside = false;
+      blocks.push_back(std::exchange(block, ""));
+    } else if (inside) {
+      block += line + "\n";
+    }
+  }
+  return blocks;
+}
+
+inline nlohmann::json ToJson(const YamlNode& node) {
+  switch (node.kind) {
+    case YamlNode::Kind::kNull:
+      return nullptr;
+    case YamlNode::Kind::kMap: {
+      nlohmann::json map = nlohmann::json::object();
+      for (const YamlEntry& entry : node.entries) map[entry.key] = ToJson(entry.value);
+      return map;
+    }
+    case YamlNode::Kind::kSequence: {
+      nlohmann::json list = nlohmann::json::array();
+      for (const YamlNode& item : node.items) list.push_back(ToJson(item));
+      return list;
+    }
+    case YamlNode::Kind::kScalar:
+      break;
+  }
+  if (node.quoted) return node.text;
+  nlohmann::json value = nlohmann::json::parse(node.text, nullptr, /*allow_exceptions=*/false);
+  return value.is_number() || value.is_boolean() ? value : nlohmann::json(node.text);
+}
+
+inline nlohmann::json ToJson(const std::string& yaml) {
+  std::vector<YamlProblem> problems;
+  YamlNode node = ParseYaml(yaml, &problems);
+  EXPECT_TRUE(problems.empty()) << yaml;
+  return ToJson(node);
+}
+
+// Calls visit(path) for every key of the tree, as --set writes it.
+template <class Visit>
+void ForEachKey(const YamlNode& node, const std::string& path, const Visit& visit) {
+  for (const YamlEntry& entry : node.entries) {
+    std::string here = path.empty() ? entry.key : path + "." + entry.key;
+    visit(here, entry.key);
+    ForEachKey(entry.value, here, visit);
+  }
+  for (size_t i = 0; i < node.items.size(); ++i) {
+    ForEachKey(node.items[i], path + "[" + std::to_string(i) + "]", visit);
+  }
+}
+
+// `file` with a map that nothing takes where `path` points, such as data.train[0].
+inline nlohmann::json Spoiled(nlohmann::json file, const std::string& path) {
+  std::string pointer = "/";
+  for (char c : path) pointer += c == '.' || c == '[' ? "/" : c == ']' ? "" : std::string(1, c);
+  file[nlohmann::json::json_pointer(pointer)] = {{"nonsense", {1}}};
+  return file;
+}
+
+inline void ExpectSameKeys(const nlohmann::json& schema, const std::vector<SpecSection>& sections) {
+  std::set<std::string> names;
+  for (const SpecSection& section : sections) {
+    const std::string name(section.name);
+    names.insert(name);
+    const nlohmann::json& described = name.empty() ? schema : schema.at("definitions").at(name);
+    // A layer is a word or a map; the map is the second form.
+    const nlohmann::json& object = name == "layer" ? described.at("anyOf").at(1) : described;
+    std::set<std::string> theirs, ours(section.keys.begin(), section.keys.end());
+    for (const auto& [key, ignored] : object.at("properties").items()) theirs.insert(key);
+    EXPECT_EQ(theirs, ours) << name;
+    EXPECT_EQ(object.at("additionalProperties"), false) << name;
+  }
+  for (const auto& [name, definition] : schema.at("definitions").items()) {
+    bool has_keys = definition.contains("properties");
+    EXPECT_TRUE(!has_keys || names.contains(name)) << name << " is unknown to the reader";
+  }
+}
+
+inline void ExpectDescribed(const std::string& manual, const std::vector<SpecSection>& sections) {
+  for (const SpecSection& section : sections) {
+    for (std::string_view key : section.keys) {
+      bool described = manual.find("`" + std::string(key) + "`") != manual.npos ||
+                       manual.find("## " + std::string(key)) != manual.npos;
+      EXPECT_TRUE(described) << section.name << "." << key;
+    }
+  }
+}
+
+}  // namespace trainyard::coordinator

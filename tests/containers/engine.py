@@ -81,15 +81,16 @@ class Network:
         self.bridge = "trainyard%d" % self.slot
         self.gateway = "172.29.%d.1" % self.slot
         self.subnet = "172.29.%d.0/24" % self.slot
+        self.pool = "172.29.%d.128/25" % self.slot  # for networks that `docker network create` makes
         self.rules = (
-            ("nat", "POSTROUTING", "-s", self.subnet, "!", "-o", self.bridge, "-j", "MASQUERADE"),
-            ("filter", "FORWARD", "-i", self.bridge, "-j", "ACCEPT"),
-            ("filter", "FORWARD", "-o", self.bridge, "-j", "ACCEPT"),
+            ("nat", "POSTROUTING", "-s", self.subnet, "!", "-d", self.subnet, "-j", "MASQUERADE"),
+            ("filter", "FORWARD", "-s", self.subnet, "-j", "ACCEPT"),
+            ("filter", "FORWARD", "-d", self.subnet, "-j", "ACCEPT"),
         )
         self._remove()  # what a killed test has left
         try:
             run("ip", "link", "add", "name", self.bridge, "type", "bridge")
-            run("ip", "address", "add", self.gateway + "/24", "dev", self.bridge)
+            run("ip", "address", "add", self.gateway + "/25", "dev", self.bridge)
             run("ip", "link", "set", self.bridge, "up")
             with open("/proc/sys/net/ipv4/ip_forward", "w") as file:
                 file.write("1")
@@ -154,9 +155,12 @@ class Engine:
         """Starts the daemon, and waits until it answers."""
         if self.network is None:
             self.open()
+        # What it knows of networks is of the last run's, which had other addresses.
+        shutil.rmtree(os.path.join(CACHE, "data", "network"), ignore_errors=True)
         command = ["setpriv", "--pdeathsig", "TERM", "dockerd", "--host", "unix://" + self.socket,
                    "--data-root", os.path.join(CACHE, "data"), "--exec-root", os.path.join(self.folder, "exec"),
                    "--pidfile", os.path.join(self.folder, "pid"), "--bridge", self.network.bridge,
+                   "--default-address-pool", "base=%s,size=28" % self.network.pool,
                    "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--shutdown-timeout", "5"]
         with open(self.log_path, "ab") as log:
             self.daemon = subprocess.Popen(command, stdout=log, stderr=log)

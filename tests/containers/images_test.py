@@ -2,12 +2,13 @@
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
 import unittest
 
-from engine import BASE, EngineTest, skip_where_there_can_be_none
+from engine import BASE, ROOT, EngineTest, run, skip_where_there_can_be_none
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "faults"))
 from yard import write_idx  # noqa: E402
@@ -92,7 +93,7 @@ class Images(EngineTest):
             self.assertEqual(self.shell(name, "id -u; id -g; id -un").split(), ["10001", "10001", "trainyard"])
 
     def test_only_the_folders_meant_for_it_can_be_written(self):
-        writable = "find / -xdev -type d -writable -not -path '/proc*' -not -path '/dev*' 2> /dev/null"
+        writable = "find / -xdev -type d -writable -not -path '/proc*' -not -path '/dev*' 2> /dev/null; true"
         for name in self.IMAGES:
             self.assertEqual(sorted(self.shell(name, writable).split()), sorted([
                 "/out", "/run/lock", "/tmp", "/var/cache/trainyard", "/var/lib/trainyard", "/var/tmp"]), name)
@@ -173,6 +174,32 @@ class Images(EngineTest):
         self.assertEqual(code, 143, self.log("train"))
         self.assertLess(took, 30)
         self.assertIn("stopped, nothing is kept", self.log("train"))
+
+    def test_compose_brings_up_workers_that_are_let_in_by_token_over_tls(self):
+        compose = shutil.which("docker-compose")
+        if compose is None:
+            self.skipTest("found no docker-compose")
+        file = os.path.join(ROOT, "docker", "compose.yaml")
+        command = (compose, "--project-name", "yard", "--file", file)
+        environment = dict(os.environ, DOCKER_HOST="unix://" + self.engine.socket)
+        shown = run(*command, "--profile", "gpu", "--profile", "cli", "config", env=environment).stdout
+        self.assertIn("driver: nvidia", shown)
+        self.addCleanup(run, *command, "down", "--volumes", env=environment, check=False)
+        run(*command, "up", "--detach", env=environment)
+
+        def cli(*arguments):
+            # Docker names the network; the older compose gives a service of a profile no other way in.
+            return self.engine.docker("run", "--rm", "--network", "yard_default", "-v",
+                                      "yard_admin-access:/run/trainyard/access:ro", "-e",
+                                      "TRAINYARD_COORDINATOR=coordinator:7701", *arguments, check=False)
+        access = ("-e", "TRAINYARD_ACCESS=/run/trainyard/access")
+        list_workers = ("trainyard/cli", "worker", "list", "--output", "json")
+
+        def workers():
+            listed = cli(*access, *list_workers)
+            return listed.returncode == 0 and json.loads(listed.stdout).get("workers")
+        self.wait_for(workers, "a worker over TLS")
+        self.assertNotEqual(cli(*list_workers).returncode, 0, "nobody is let in without a token")
 
     def test_coordinator_and_worker_find_each_other_and_are_healthy(self):
         docker = self.engine.docker

@@ -18,7 +18,7 @@ using ::testing::StartsWith;
 
 class DoorTest : public GatewayTest {
  protected:
-  DoorTest() { pools_["process"] = 1; }
+  DoorTest() { pools_["process"].hosts[""].resize(1); }
 
   Access* OpenAccess() override {
     AccessOptions options;

@@ -44,8 +44,14 @@ absl::StatusOr<Dialled> ForPool(const PoolConfig& pool, const std::vector<Listen
   const auto beyond = std::ranges::find_if(
       listeners, [](const Listener& listener) { return !IsLoopback(listener.address); });
   if (!pool.coordinator.empty()) {
-    const bool tls = !IsLoopback(pool.coordinator) && beyond != listeners.end() && beyond->tls;
-    return Dialled{pool.coordinator, tls};
+    // Known by its port; one that is forwarded from elsewhere leads to what is beyond this machine.
+    const auto same = std::ranges::find_if(listeners, [&](const Listener& listener) {
+      return PortOf(listener.address) == PortOf(pool.coordinator);
+    });
+    const auto& listener = same != listeners.end()     ? *same
+                           : beyond != listeners.end() ? *beyond
+                                                       : listeners.front();
+    return Dialled{pool.coordinator, listener.tls};
   }
   if (beyond == listeners.end()) {
     const auto address = [](std::string* out, const Listener& one) { *out += one.address; };

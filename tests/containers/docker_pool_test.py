@@ -119,7 +119,8 @@ class DockerPool(EngineTest, YardTest):
         # What runs under our name and is in no record is ended; other containers are not ours.
         label = self.engine.inspect(container)["Config"]["Labels"]["trainyard.coordinator"]
         run = ["run", "--detach", "--entrypoint", "sleep"]
-        stray = self.engine.docker(*run, "--label", "trainyard.coordinator=" + label, "--label", "trainyard.launch=999",
+        stray = self.engine.docker(*run, "--label", "trainyard.coordinator=" + label, "--label", "trainyard.pool=box",
+                                   "--label", "trainyard.launch=999",
                                    "trainyard/worker-cpu", "600").stdout.strip()
         foreign = self.engine.docker(*run, "trainyard/worker-cpu", "600").stdout.strip()
         self.yard.start(*self.pool_flags)

@@ -40,7 +40,7 @@ bool IsLoopbackName(const std::string& name) {
 bool IsAuthority(std::string_view text) {
   return text.find(':') != std::string_view::npos &&
          std::all_of(text.begin(), text.end(), [](unsigned char c) {
-           return std::isalnum(c) || std::strchr("-_.:[]", c) != nullptr;
+           return std::isalnum(c) || std::string_view("-_.:[]").find(c) != std::string_view::npos;
          });
 }
 
@@ -127,7 +127,7 @@ std::string PercentEncode(std::string_view text) {
   static constexpr char kHex[] = "0123456789ABCDEF";
   std::string encoded;
   for (const unsigned char c : text) {
-    if (std::isalnum(c) || std::strchr("-_.~/", c) != nullptr) {
+    if (std::isalnum(c) || std::string_view("-_.~/").find(c) != std::string_view::npos) {
       encoded += static_cast<char>(c);
     } else {
       encoded += {'%', kHex[c >> 4], kHex[c & 15]};

@@ -42,6 +42,7 @@ bool DockerWorkers::FollowLog(int64_t launch) {
   const std::string path = absl::StrCat(
       PathLocked(launch, container, "/logs?follow=1&stdout=1&stderr=1&timestamps=1&since="),
       container.log->BeginStream());
+  container.log_is_rest = container.phase == Phase::kEnded;
   container.log_stream = loop_->StartStream(
       {.path = path},
       {nullptr,
@@ -62,15 +63,19 @@ void DockerWorkers::OnLogEnd(int64_t launch, const absl::StatusOr<HttpReply>& re
     spdlog::warn("pool {}, host {}: no log of launch {}: {}", options_.name, host_.name, launch,
                  ReadMessage(*reply));
   }
-  bool ended;
+  bool ended, complete;
   {
     std::lock_guard lock(mutex_);
     const auto found = containers_.find(launch);
     if (found == containers_.end()) return;
-    found->second.log_stream = 0;
-    ended = found->second.phase == Phase::kEnded;
+    Container& container = found->second;
+    container.log_stream = 0;
+    ended = container.phase == Phase::kEnded;
+    complete = ended && (container.log_is_rest || removed);
   }
-  if (ended && reply.ok()) return Remove(launch);
+  if (complete && reply.ok()) return Remove(launch);
+  // The engine may end a stream with the container before all of its output was sent.
+  if (ended && reply.ok()) return TakeRestAndRemove(launch);
   // The connection broke, or the container has ended and nobody has told of it yet.
   loop_->After(kFollowAgain, [this, launch] {
     bool ended;

@@ -1,4 +1,6 @@
 // DockerWorkers: launching and adopting, on the threads of those who ask for it.
+#include <algorithm>
+#include <cctype>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,8 +12,14 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr seconds kConnectMax{30};  // to hear for the first time whether the host is there
-constexpr seconds kStartMax{120};
+constexpr seconds kConnectMax{15};  // to hear for the first time whether the host is there
+constexpr seconds kStartMax{60};
+
+// A container's ID, as the engine gives them, and not just any text of a record.
+bool IsId(const std::string& handle) {
+  return !handle.empty() && std::all_of(handle.begin(), handle.end(),
+                                        [](unsigned char c) { return std::isxdigit(c) != 0; });
+}
 
 absl::Status Refused(const HttpReply& reply) { return absl::InternalError(ReadMessage(reply)); }
 
@@ -145,7 +153,7 @@ absl::Status DockerWorkers::Start(const std::string& id, const std::string& imag
 // By its ID, or by its name where no ID is known. FAILED_PRECONDITION: the name is somebody else's.
 absl::StatusOr<std::optional<DockerContainer>> DockerWorkers::Find(int64_t launch,
                                                                    const std::string& id) {
-  const std::string& name = id.empty() ? Name(launch) : id;
+  const std::string name = id.empty() ? Name(launch) : id;
   const auto reply = Call({.path = absl::StrCat("/containers/", PercentEncode(name), "/json")});
   if (!reply.ok()) return reply.status();
   if (reply->status == 404) return std::nullopt;
@@ -184,24 +192,26 @@ absl::Status DockerWorkers::Adopt(int64_t launch, const LaunchHandle& handle) {
     std::lock_guard lock(mutex_);
     if (containers_.contains(launch)) return absl::OkStatus();
   }
-  if (WaitUntilUp().ok()) {
-    auto found = Find(launch, handle);
-    // The record of the launch may be older than its last start, and the name never is.
-    if (found.ok() && !*found && !handle.empty()) found = Find(launch, "");
-    if (found.ok() && *found && (*found)->status != "created") {
-      Watched(launch, (*found)->id);
-      return absl::OkStatus();
-    }
-    if (!absl::IsUnavailable(found.status())) {
-      return Blame(absl::NotFoundError(
-          absl::StrCat("launch ", launch, " (container ", handle.substr(0, 12), ") ",
-                       !found.ok() ? std::string(found.status().message())
-                       : *found    ? "was never started"
-                                   : "is gone")));
-    }
+  if (!WaitUntilUp().ok()) {
+    Watched(launch, IsId(handle) ? handle : "");  // asked for as soon as the host is back
+    return absl::OkStatus();
   }
-  Watched(launch, handle);  // asked for as soon as the host is back
-  return absl::OkStatus();
+  auto found = Find(launch, handle);
+  // The record of the launch may be older than its last start, and the name never is.
+  if (found.ok() && !*found && !handle.empty()) found = Find(launch, "");
+  if (found.ok() && *found && (*found)->status != "created") {
+    Watched(launch, (*found)->id);
+    return absl::OkStatus();
+  }
+  if (!found.ok() && !absl::IsFailedPrecondition(found.status())) {
+    Watched(launch, IsId(handle) ? handle : "");  // asked for again, until there is an answer
+    return absl::OkStatus();
+  }
+  const std::string why = !found.ok() ? std::string(found.status().message())
+                          : *found    ? "was never started"
+                                      : "is gone";
+  return Blame(absl::NotFoundError(
+      absl::StrCat("launch ", launch, " (container ", handle.substr(0, 12), ") ", why)));
 }
 
 }  // namespace trainyard::coordinator

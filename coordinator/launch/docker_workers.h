@@ -71,6 +71,7 @@ class DockerWorkers {
     std::optional<Clock::time_point> stop_by;  // it was asked to stop, and is killed then
     std::shared_ptr<ContainerLog> log;
     HttpLoop::Id log_stream = 0;
+    bool log_is_rest = false;  // the stream was begun after the end
     bool removing = false;
   };
 

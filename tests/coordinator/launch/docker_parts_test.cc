@@ -240,6 +240,7 @@ TEST(DockerCausesTest, EachEndIsToldFromTheOthers) {
 
 TEST(DockerHttpTest, QueriesAreEncoded) {
   EXPECT_EQ(PercentEncode("a-B_9.~/"), "a-B_9.~/");
+  EXPECT_EQ(PercentEncode(std::string(1, '\0')), "%00");
   EXPECT_EQ(PercentEncode("{\"x\":[1 &%\xff]}"), "%7B%22x%22%3A%5B1%20%26%25%FF%5D%7D");
 }
 

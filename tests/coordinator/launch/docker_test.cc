@@ -331,6 +331,7 @@ TEST_F(DockerTest, TheLogIsCompleteAndForItsOwnerOnly) {
   OpenWith("seq 1 20000; echo err >&2; head -c 40000 /dev/zero | tr '\\0' x; echo; echo end");
   Launch(1);
   ASSERT_TRUE(told_.NextExit());
+  WaitFor([this] { return daemon_->Containers().empty(); });
   WaitFor([this] { return !std::filesystem::exists(launcher_->LogPath(1) + ".at"); });
   std::string log = Log(1);
   const size_t error = log.find("err\n");  // somewhere between the others

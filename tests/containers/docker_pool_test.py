@@ -161,12 +161,12 @@ class DockerPool(EngineTest, YardTest):
         return events
 
     def test_out_of_memory_is_told_and_not_tried_again(self):
-        self.start(host="cores: 1, cpu_slots: 1, memory: 96MiB")
-        spec = self.spec(epochs=1, filters=64).replace("batch_size: 16", "batch_size: 512")
+        self.start(host="cores: 1, cpu_slots: 1, memory: 128MiB")
+        spec = self.spec(epochs=1, filters=256).replace("batch_size: 16", "batch_size: 1024")
         shown = self.yard.wait_for_end(self.yard.submit(spec))
         self.assertEqual(shown["state"], "JOB_STATE_FAILED", shown["reason"])
         self.assertIn("out of memory", shown["trials"][0]["reason"])
-        self.assertIn("96", shown["trials"][0]["reason"])
+        self.assertIn("128", shown["trials"][0]["reason"])
         self.assertEqual(len(shown["trials"][0]["attempts"]), 1)
 
     def test_without_its_image_a_job_fails_with_what_to_do(self):

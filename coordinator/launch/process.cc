@@ -74,7 +74,9 @@ absl::StatusOr<std::unique_ptr<ProcessLauncher>> ProcessLauncher::Open(ProcessPo
         absl::StrCat("cannot make the folder ", options.folder, ": ", error.message()));
   }
   options.folder = std::filesystem::absolute(options.folder);
-  options.worker_binary = std::filesystem::absolute(options.worker_binary);
+  if (!options.worker_binary.empty()) {  // as where only old workers are looked after
+    options.worker_binary = std::filesystem::absolute(options.worker_binary);
+  }
   auto launcher = std::unique_ptr<ProcessLauncher>(
       new ProcessLauncher(std::move(options), std::move(listener)));
   launcher->wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

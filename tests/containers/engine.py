@@ -149,14 +149,14 @@ class Engine:
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.folder = tempfile.mkdtemp(prefix="trainyard-engine-")
         self.network = Network()
+        # What the data hold of networks is the last run's, which may have had other addresses.
+        shutil.rmtree(os.path.join(CACHE, "data", "network"), ignore_errors=True)
         return self
 
     def start(self):
         """Starts the daemon, and waits until it answers."""
         if self.network is None:
             self.open()
-        # What it knows of networks is of the last run's, which had other addresses.
-        shutil.rmtree(os.path.join(CACHE, "data", "network"), ignore_errors=True)
         command = ["setpriv", "--pdeathsig", "TERM", "dockerd", "--host", "unix://" + self.socket,
                    "--data-root", os.path.join(CACHE, "data"), "--exec-root", os.path.join(self.folder, "exec"),
                    "--pidfile", os.path.join(self.folder, "pid"), "--bridge", self.network.bridge,

@@ -21,7 +21,15 @@ constexpr milliseconds kPauseMin{100}, kPauseMax{5'000};
 constexpr seconds kSteady{5};  // a connection that lasted so long makes the next pause short again
 constexpr seconds kAskAgain{1};
 constexpr seconds kAnswerMax{5};  // of a host of which nothing is known
+constexpr milliseconds kSecondLook{100};
 constexpr size_t kEventMax = size_t{1} << 20;
+
+// Whether a want of memory may be why it ended, without anybody having said so. The engine hears of
+// that apart from the end, and sometimes after it.
+bool MayLackMemory(const DockerContainer& container, const ExitFacts& facts) {
+  return container.exit_code != 0 && facts.memory_bytes > 0 && !container.oom_killed &&
+         !facts.oom_seen && !facts.kill_seen && facts.killed_by_us.empty();
+}
 
 }  // namespace
 
@@ -191,7 +199,8 @@ void DockerWorkers::OnEvent(const DockerEvent& event) {
     if (event.action == "oom") container.facts.oom_seen = true;
     if (event.action == "kill" && event.signal == SIGKILL) container.facts.kill_seen = true;
     if (event.action == "die") container.exit_code = event.exit_code;
-    const bool over = event.action == "die" || event.action == "destroy";
+    const bool over = event.action == "die" || event.action == "destroy" ||
+                      (event.action == "oom" && container.second_look);
     if (!over || container.phase != Phase::kRunning) return;
   }
   Inspect(event.launch);
@@ -232,6 +241,9 @@ void DockerWorkers::OnInspected(int64_t launch, const HttpReply& reply) {
       exit = DescribeLoss(launch, absl::StrCat("its container is gone from host ", host_.name,
                                                ", how it ended is not known"));
     } else if (answer->ended()) {
+      if (MayLackMemory(*answer, container.facts) && !std::exchange(container.second_look, true)) {
+        return loop_->After(kSecondLook, [this, launch] { Inspect(launch); });
+      }
       exit = DescribeExit(launch, answer->exit_code, answer->oom_killed, container.facts);
       if (!answer->error.empty()) absl::StrAppend(&exit->cause, ": ", answer->error);
     } else if (answer->status == "created") {

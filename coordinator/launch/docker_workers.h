@@ -68,6 +68,7 @@ class DockerWorkers {
     Phase phase = Phase::kStarting;
     ExitFacts facts;
     std::optional<int> exit_code;              // as the event `die` told it
+    bool second_look = false;                  // see MayLackMemory
     std::optional<Clock::time_point> stop_by;  // it was asked to stop, and is killed then
     std::shared_ptr<ContainerLog> log;
     HttpLoop::Id log_stream = 0;

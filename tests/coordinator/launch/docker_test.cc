@@ -133,7 +133,7 @@ TEST_F(DockerTest, AWorkerBeyondItsMemoryIsToldWithTheLimit) {
   DockerHost host = Host();
   host.memory_bytes = 32 << 20;
   Open(Options("worker", host));
-  for (int64_t launch = 1; launch <= 3; ++launch) {
+  for (int64_t launch = 1; launch <= 8; ++launch) {
     Launch(launch);
     const auto exit = told_.NextExit();
     ASSERT_TRUE(exit);

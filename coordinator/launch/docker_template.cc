@@ -107,6 +107,10 @@ std::string ContainerRequest(const ContainerPlan& plan) {
   const std::string launch = std::to_string(plan.order.launch);
   json environment = json::array({absl::StrCat("TRAINYARD_LAUNCH=", launch),
                                   absl::StrCat("TRAINYARD_COORDINATOR=", plan.coordinator)});
+  // Where NVIDIA's runtime is the default one, an image that asks for all GPUs would be given them.
+  if (plan.order.slot >= static_cast<int>(plan.host.gpus.size())) {
+    environment.push_back("NVIDIA_VISIBLE_DEVICES=void");
+  }
   if (plan.access) environment.push_back(absl::StrCat("TRAINYARD_ACCESS=", kAccessFolder));
   const json request = {
       {"Image", plan.image},

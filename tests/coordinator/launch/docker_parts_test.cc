@@ -89,6 +89,9 @@ TEST(DockerTemplateTest, NoFormOfItOpensAWayOut) {
     for (const char* key : {"NetworkMode", "IpcMode"}) EXPECT_NE(host[key], "host") << key;
     EXPECT_THAT(request.dump(), Not(HasSubstr("docker.sock")));
     EXPECT_EQ(host.contains("DeviceRequests"), slot < 2) << "only GPU slots have a device";
+    const bool none =
+        request["Env"].dump().find("NVIDIA_VISIBLE_DEVICES=void") != std::string::npos;
+    EXPECT_EQ(none, slot >= 2) << "whatever the engine's default runtime gives";
     EXPECT_FALSE(request.contains("Entrypoint")) << "which is the image's";
   }
 }

@@ -269,6 +269,7 @@ class Engine:
             self.docker("build", "--file", os.path.join(ROOT, "docker", "Dockerfile"), "--target", name,
                         "--tag", "trainyard/" + name, "--build-arg", "BASE=" + BASE, "--build-arg", "PACKAGES=ready",
                         *secrets, ROOT, timeout=BUILD_PATIENCE_S)
+            self.docker("image", "prune", "--force")  # those that had the name before
             print("trainyard/%s built in %.0f s" % (name, time.monotonic() - started), flush=True)
 
     def size(self, image):

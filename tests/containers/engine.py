@@ -180,6 +180,15 @@ class Engine:
         self.daemon.kill() if kill else self.daemon.terminate()
         self.daemon.wait(PATIENCE_S)
         self.daemon = None
+        # Its containerd dies with it, but not at once; a dockerd that found it dying would wait for it.
+        pid_file = os.path.join(self.folder, "exec", "containerd", "containerd.pid")
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            with open(pid_file) as file:
+                pid = int(file.read())
+            deadline = time.monotonic() + PATIENCE_S
+            while os.path.exists("/proc/%d" % pid) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            os.remove(pid_file)
 
     def restart(self, kill=False):
         self.stop(kill)
@@ -187,10 +196,12 @@ class Engine:
 
     def close(self):
         """Ends everything; what the next run can use again stays in the cache."""
-        if self.daemon is not None:
-            self.remove_containers()
-            self.stop()
         if self.network is not None:
+            with contextlib.suppress(AssertionError):
+                if self.daemon is None or self.daemon.poll() is not None:
+                    self.start()  # containers outlive a daemon that was killed
+                self.remove_containers()
+            self.stop()
             self.network.close()
             self.network = None
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -258,6 +269,7 @@ class Engine:
             self.docker("build", "--file", os.path.join(ROOT, "docker", "Dockerfile"), "--target", name,
                         "--tag", "trainyard/" + name, "--build-arg", "BASE=" + BASE, "--build-arg", "PACKAGES=ready",
                         *secrets, ROOT, timeout=BUILD_PATIENCE_S)
+            self.docker("image", "prune", "--force")  # those that had the name before
             print("trainyard/%s built in %.0f s" % (name, time.monotonic() - started), flush=True)
 
     def size(self, image):

@@ -128,6 +128,7 @@ class LoopTest : public ::testing::Test {
     ASSERT_TRUE(loop.ok()) << loop.status();
     loop_ = std::move(*loop);
     loop_->Start();
+    recorder_.Wait<core::RemoveStrays>(opened_++);  // the recovery is over
   }
   void Close() {
     loop_.reset();
@@ -174,6 +175,7 @@ class LoopTest : public ::testing::Test {
   TempFolder temp_;
   ManualClock clock_;
   Recorder recorder_;
+  size_t opened_ = 0;
   Loop::Options options_;
   std::unique_ptr<Records> records_;
   std::unique_ptr<Loop> loop_;

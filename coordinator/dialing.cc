@@ -59,7 +59,7 @@ absl::StatusOr<Dialled> ForPool(const PoolConfig& pool, const std::vector<Listen
         "--pools: workers of pool ", pool.name,
         " could not reach the coordinator, which listens on ",
         absl::StrJoin(listeners, " and ", address),
-        " only; add --listen 0.0.0.0:7700, or name an address as the pool's `coordinator`"));
+        " only; add --listen 0.0.0.0:7701, or name an address as the pool's `coordinator`"));
   }
   const std::string host = HostOf(beyond->address);
   if (!Everywhere(host)) return Dialled{beyond->address, beyond->tls};

@@ -155,9 +155,13 @@ class CoordinatorRefusals(YardTest):
         open(path, "w").close()
         self.assertIn(path, self.refusal("--listen", "127.0.0.1:0", "--state-dir", path))
 
-    def test_an_address_that_others_can_reach(self):
-        text = self.refusal("--listen", "0.0.0.0:0", "--state-dir", self.yard.state_dir)
-        self.assertIn("--insecure-listen-anywhere", text)
+    def test_a_pool_whose_workers_could_not_reach_it(self):
+        path = os.path.join(self.yard.folder, "reach.yaml")
+        with open(path, "w") as file:
+            file.write("pools: {far: {docker: {hosts: [{name: here}]}}}")
+        text = self.refusal("--listen", "127.0.0.1:0", "--state-dir", self.yard.state_dir, "--pools", path)
+        self.assertIn("workers of pool far could not reach", text)
+        self.assertIn("--listen 0.0.0.0:7701", text)
 
     def test_a_worker_program_that_is_missing(self):
         text = self.refusal("--listen", "127.0.0.1:0", "--state-dir", self.yard.state_dir,

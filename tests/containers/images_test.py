@@ -80,7 +80,7 @@ class Images(EngineTest):
             self.assertLess(size, limit, name)
 
     def test_each_says_what_it_is_and_runs_as_nobody_special(self):
-        for name in self.IMAGES:
+        for name in self.NEEDED:
             config = self.engine.inspect("trainyard/" + name)["Config"]
             self.assertEqual(config["User"], "10001:10001", name)
             self.assertEqual(config["Entrypoint"][:2], ["/usr/bin/tini", "--"], name)
@@ -94,14 +94,14 @@ class Images(EngineTest):
 
     def test_only_the_folders_meant_for_it_can_be_written(self):
         writable = "find / -xdev -type d -writable -not -path '/proc*' -not -path '/dev*' 2> /dev/null; true"
-        for name in self.IMAGES:
+        for name in self.NEEDED:
             self.assertEqual(sorted(self.shell(name, writable).split()), sorted([
                 "/out", "/run/lock", "/tmp", "/var/cache/trainyard", "/var/lib/trainyard", "/var/tmp"]), name)
 
     def test_nothing_is_left_of_building_them(self):
         left = ("ls -A /var/lib/apt/lists /var/cache/apt /packages /source /build /wheels 2> /dev/null | grep -v ':$'; "
                 "command -v pip g++ cmake; find / -xdev -name '*.deb' -o -xdev -name '*.whl' 2> /dev/null")
-        for name in self.IMAGES:
+        for name in self.NEEDED:
             self.assertEqual(self.shell(name, left + "; true").split(), [], name)
 
     # ---- What they do ----

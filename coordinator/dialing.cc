@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "coordinator/address.h"
 
 namespace trainyard::coordinator {
 namespace {

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "coordinator/access/access.h"
+#include "coordinator/address.h"
 #include "coordinator/dialing.h"
 #include "coordinator/effects.h"
 #include "coordinator/launch/launchers.h"

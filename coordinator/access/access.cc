@@ -79,6 +79,9 @@ absl::StatusOr<std::unique_ptr<Access>> Access::Open(AccessOptions options, Cloc
   if (!tokens.ok()) return tokens.status();
   std::unique_ptr<Access> access(
       new Access(std::move(options), *std::move(launch_tokens), *std::move(tokens)));
+  auto id = LastingId(access->options_.folder / "coordinator.id");
+  if (!id.ok()) return id.status();
+  access->coordinator_id_ = *std::move(id);
   if (auto status = access->OpenTls(); !status.ok()) return status;
   if (access->options_.tls || access->options_.require_token) {
     if (auto status = access->KeepFolder("admin", v1::Token::ADMIN); !status.ok()) return status;

@@ -1,8 +1,9 @@
 // Who is let in, and with what: tokens, certificates, and the access folders that hold both for
 // people, for workers that are started by hand, and for each launched worker.
 //
-// What lies in the folder: tokens.db (hashes only), launch.key, tls/ (the authority and what it
-// signed), and the access folders admin/ and worker/ of the first start that asked for tokens.
+// What lies in the folder: tokens.db (hashes only), launch.key, coordinator.id, tls/ (the authority
+// and what it signed), and the access folders admin/ and worker/ of the first start that asked for
+// tokens.
 #pragma once
 
 #include <filesystem>
@@ -71,7 +72,7 @@ class Access {
   AccessIssuer Issuer(bool over_tls) const;
 
   // Tells what this coordinator launched from what another one did.
-  std::string coordinator_id() const { return launch_tokens_.CoordinatorId(); }
+  const std::string& coordinator_id() const { return coordinator_id_; }
 
   // The access folders to hand out; empty where nobody is asked for a token, or where there were
   // tokens of that kind already.
@@ -90,6 +91,7 @@ class Access {
   const AccessOptions options_;
   const LaunchTokens launch_tokens_;
   const std::unique_ptr<TokenStore> tokens_;
+  std::string coordinator_id_;
   std::optional<CertificateAuthority> authority_;
   KeyPair server_pair_;
   std::string server_ca_pem_;  // what clients are to trust

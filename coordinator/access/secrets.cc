@@ -15,6 +15,7 @@ namespace trainyard::coordinator {
 namespace {
 
 constexpr size_t kSecretBytes = 32;
+constexpr size_t kIdBytes = 8;
 constexpr std::string_view kLaunchPrefix = "tyl_";
 
 absl::StatusOr<std::string> RandomBytes(size_t count) {
@@ -23,6 +24,21 @@ absl::StatusOr<std::string> RandomBytes(size_t count) {
     return absl::InternalError("OpenSSL has no random numbers to give");
   }
   return bytes;
+}
+
+// Random bytes that are drawn once, and kept in the file.
+absl::StatusOr<std::string> KeptRandom(const std::filesystem::path& file, size_t count,
+                                       const std::string& advice) {
+  auto bytes = ReadSmallFile(file);
+  if (absl::IsNotFound(bytes.status())) {
+    bytes = RandomBytes(count);
+    if (!bytes.ok()) return bytes.status();
+    if (auto status = WritePrivateFile(file, *bytes); !status.ok()) return status;
+  }
+  if (!bytes.ok()) return bytes.status();
+  if (bytes->size() == count) return bytes;
+  return absl::DataLossError(absl::StrCat(file.string(), ": found ", bytes->size(),
+                                          " bytes, expected ", count, "; ", advice));
 }
 
 }  // namespace
@@ -43,38 +59,31 @@ bool SameSecret(std::string_view a, std::string_view b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
+absl::StatusOr<std::string> LastingId(const std::filesystem::path& file) {
+  const auto bytes =
+      KeptRandom(file, kIdBytes,
+                 "without the file a new one is drawn, and what was launched under the old one has "
+                 "to be removed by hand");
+  if (!bytes.ok()) return bytes.status();
+  return absl::BytesToHexString(*bytes);
+}
+
 absl::StatusOr<LaunchTokens> LaunchTokens::Open(const std::filesystem::path& key_file) {
-  auto key = ReadSmallFile(key_file);
-  if (absl::IsNotFound(key.status())) {
-    key = RandomBytes(kSecretBytes);
-    if (!key.ok()) return key.status();
-    if (auto status = WritePrivateFile(key_file, *key); !status.ok()) return status;
-  }
+  auto key = KeptRandom(key_file, kSecretBytes,
+                        "without the file a new one is made, and workers that were launched before "
+                        "are not let in again");
   if (!key.ok()) return key.status();
-  if (key->size() != kSecretBytes) {
-    return absl::DataLossError(absl::StrCat(key_file.string(), ": found ", key->size(),
-                                            " bytes, expected a key of ", kSecretBytes,
-                                            "; without the file a new one is made, and workers "
-                                            "that were launched before are not let in again"));
-  }
   return LaunchTokens(*std::move(key));
 }
 
-std::string LaunchTokens::Mac(std::string_view text) const {
+std::string LaunchTokens::Issue(int64_t launch) const {
+  const std::string named = absl::StrCat("trainyard launch ", launch);
   unsigned char mac[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
   HMAC(EVP_sha256(), key_.data(), static_cast<int>(key_.size()),
-       reinterpret_cast<const unsigned char*>(text.data()), text.size(), mac, &size);
-  return {reinterpret_cast<const char*>(mac), size};
-}
-
-std::string LaunchTokens::Issue(int64_t launch) const {
-  const std::string mac = Mac(absl::StrCat("trainyard launch ", launch));
-  return absl::StrCat("tyl_", launch, "_", absl::WebSafeBase64Escape(mac));
-}
-
-std::string LaunchTokens::CoordinatorId() const {
-  return absl::BytesToHexString(Mac("trainyard coordinator").substr(0, 8));
+       reinterpret_cast<const unsigned char*>(named.data()), named.size(), mac, &size);
+  const std::string bytes(reinterpret_cast<const char*>(mac), size);
+  return absl::StrCat("tyl_", launch, "_", absl::WebSafeBase64Escape(bytes));
 }
 
 std::optional<int64_t> LaunchTokens::Check(std::string_view token) const {

@@ -22,6 +22,9 @@ std::string HashOfSecret(std::string_view secret);
 // Compares in a time that does not tell where they differ.
 bool SameSecret(std::string_view a, std::string_view b);
 
+// 16 hex digits that are this coordinator's for good, and no secret: drawn once, kept in the file.
+absl::StatusOr<std::string> LastingId(const std::filesystem::path& file);
+
 // The token of a launched worker: its launch's number under a key that only this coordinator has,
 // "tyl_17_...". Nothing has to be stored for it; whether the launch lives is another question.
 class LaunchTokens {
@@ -30,8 +33,6 @@ class LaunchTokens {
   static absl::StatusOr<LaunchTokens> Open(const std::filesystem::path& key_file);
 
   std::string Issue(int64_t launch) const;
-  // 16 hex digits that are this coordinator's for as long as its key lasts, and no secret.
-  std::string CoordinatorId() const;
   // The launch that it names; nothing: it was not issued here.
   std::optional<int64_t> Check(std::string_view token) const;
   // Whether it has the form of one.
@@ -39,8 +40,6 @@ class LaunchTokens {
 
  private:
   explicit LaunchTokens(std::string key) : key_(std::move(key)) {}
-  // HMAC-SHA256 under the key (RFC 2104).
-  std::string Mac(std::string_view text) const;
   std::string key_;
 };
 

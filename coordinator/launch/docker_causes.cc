@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "coordinator/launch/signal_name.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -24,11 +25,6 @@ bool ContainsAny(const std::string& text, std::initializer_list<const char*> par
 std::string Limit(int64_t bytes) {
   if (bytes <= 0) return "";
   return absl::StrFormat(" at the container's limit of %.4g MiB", bytes / 1048576.0);
-}
-
-std::string SignalName(int signal) {
-  const char* name = sigabbrev_np(signal);
-  return name != nullptr ? absl::StrCat("SIG", name) : absl::StrCat("signal ", signal);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "coordinator/launch/docker_http.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/address.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -23,18 +24,6 @@ constexpr long kConnectMs = 5'000;
 struct FreeList {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
 };
-
-// "gpu1:2376" -> "gpu1", "[::1]:2375" -> "::1".
-std::string_view NameOf(std::string_view authority) {
-  if (authority.starts_with('[')) return authority.substr(1, authority.find(']') - 1);
-  return authority.substr(0, authority.rfind(':'));
-}
-
-bool IsLoopbackName(const std::string& name) {
-  in_addr address = {};
-  return name == "localhost" || name == "::1" ||
-         (inet_pton(AF_INET, name.c_str(), &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
-}
 
 // A host and a port, and nothing that a URL could hold besides.
 bool IsAuthority(std::string_view text) {
@@ -151,7 +140,7 @@ absl::StatusOr<std::unique_ptr<HttpLoop>> HttpLoop::Open(const DockerHost& host)
     loop->base_ = "http://docker";  // a name must be there for the Host header
     loop->socket_ = std::string(rest);
   } else if (TakeStart(&rest, "tcp://") && IsAuthority(rest)) {
-    if (!tls && !IsLoopbackName(std::string(NameOf(rest)))) {
+    if (!tls && !IsLoopback(std::string(rest))) {
       return absl::InvalidArgumentError(absl::StrCat(
           host.url, ": without TLS only an address of this machine may be named, such as ",
           "127.0.0.1; expected ca, cert and key"));

@@ -9,8 +9,8 @@
 #include <filesystem>
 #include <set>
 
+#include "coordinator/address.h"
 #include "coordinator/launch/pools_parts.h"
-#include "coordinator/rpc/server.h"
 #include "coordinator/source/spec_values.h"
 
 namespace trainyard::coordinator {

@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/access/private_files.h"
 #include "coordinator/launch/launch_slot.h"
+#include "coordinator/launch/signal_name.h"
 #include "coordinator/launch/spawn.h"
 
 namespace trainyard::coordinator {
@@ -27,11 +28,6 @@ constexpr auto kSampleEvery = std::chrono::seconds(1);
 int PidfdOpen(pid_t pid) { return static_cast<int>(syscall(SYS_pidfd_open, pid, 0)); }
 int PidfdSend(int pidfd, int signal) {
   return static_cast<int>(syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0));
-}
-
-std::string SignalName(int signal) {
-  const char* name = sigabbrev_np(signal);
-  return name != nullptr ? absl::StrCat("SIG", name) : absl::StrCat("signal ", signal);
 }
 
 bool StartsWith(std::string_view text, std::string_view start) {

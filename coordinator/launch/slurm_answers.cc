@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "coordinator/launch/signal_name.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -58,11 +59,6 @@ bool HasAny(std::string_view text, std::initializer_list<std::string_view> words
 
 bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> words) {
   return std::find(words.begin(), words.end(), text) != words.end();
-}
-
-std::string SignalName(int signal) {
-  const char* name = sigabbrev_np(signal);
-  return name != nullptr ? absl::StrCat("SIG", name) : absl::StrCat("signal ", signal);
 }
 
 bool Terminated(const std::optional<int>& status) {

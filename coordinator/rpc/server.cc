@@ -1,6 +1,5 @@
 #include "coordinator/rpc/server.h"
 
-#include <arpa/inet.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
@@ -96,22 +95,6 @@ std::shared_ptr<grpc::ServerCredentials> Credentials(const TlsFiles& tls) {
 }
 
 }  // namespace
-
-std::string HostOf(const std::string& listen) {
-  std::string host = listen.substr(0, listen.rfind(':'));
-  if (host.size() > 1 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  }
-  return host;
-}
-
-bool IsLoopback(const std::string& listen) {
-  if (listen.starts_with("unix:")) return true;
-  const std::string host = HostOf(listen);
-  if (host == "localhost" || host == "::1") return true;
-  in_addr address;
-  return inet_pton(AF_INET, host.c_str(), &address) == 1 && (ntohl(address.s_addr) >> 24) == 127;
-}
 
 absl::StatusOr<RunningServer> StartServer(const std::vector<Listener>& listeners,
                                           const TlsFiles& tls,

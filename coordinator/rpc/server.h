@@ -41,9 +41,4 @@ absl::StatusOr<RunningServer> StartServer(const std::vector<Listener>& listeners
 absl::StatusOr<RunningServer> StartServer(const std::string& listen,
                                           const std::vector<grpc::Service*>& services);
 
-// Whether only this machine can reach it: 127.x.x.x, localhost, ::1 or a Unix socket.
-bool IsLoopback(const std::string& listen);
-// "host" of "host:port", without brackets.
-std::string HostOf(const std::string& listen);
-
 }  // namespace trainyard::coordinator

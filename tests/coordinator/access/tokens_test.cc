@@ -166,6 +166,16 @@ TEST_F(LaunchTokensTest, ALaunchTokenNamesItsLaunchAlsoAfterARestart) {
   EXPECT_NE(tokens->Issue(18), token);
 }
 
+TEST_F(LaunchTokensTest, ACoordinatorKeepsItsIdAlsoWhenItsKeyIsMadeAnew) {
+  const auto id = LastingId(folder_ / "coordinator.id");
+  ASSERT_TRUE(id.ok()) << id.status();
+  EXPECT_THAT(*id, ::testing::MatchesRegex("[0-9a-f]{16}"));
+  ASSERT_TRUE(LaunchTokens::Open(folder_ / "launch.key").ok());
+  std::filesystem::remove(folder_ / "launch.key");
+  EXPECT_EQ(LastingId(folder_ / "coordinator.id").value_or(""), *id);
+  EXPECT_NE(LastingId(folder_ / "another.id").value_or(""), *id);
+}
+
 TEST_F(LaunchTokensTest, AForgedOneIsNone) {
   const auto tokens = LaunchTokens::Open(folder_ / "launch.key");
   const auto others = LaunchTokens::Open(folder_ / "other.key");

@@ -1,5 +1,6 @@
 // Shows that nothing a terminal acts on leaves the coordinator, and that a blob which was just
 // uploaded is not deleted for an older checkpoint with the same bytes.
+#include "coordinator/address.h"
 #include "coordinator/rpc/pending_uploads.h"
 #include "coordinator/rpc/request_checks.h"
 #include "coordinator/rpc/server.h"

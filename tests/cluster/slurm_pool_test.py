@@ -49,9 +49,10 @@ class ClusterTest(YardTest):
         cls.addClassCleanup(cls.cluster.close)
 
     def tearDown(self):
-        super().tearDown()
+        self.yard.stop_everything()  # or it would launch again
         self.cluster.run("scancel", "--me")
         self.yard.wait_until(lambda: not self.cluster.run("squeue", "--noheader", "--me"), "Slurm's jobs to end")
+        super().tearDown()
 
     def start(self, partition="train"):
         """Workers dial a TLS address, with a token each."""

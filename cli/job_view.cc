@@ -129,7 +129,7 @@ std::string ModelFields(const v1::Job& job, const std::optional<std::string>& st
     const std::string best = BestText(job);
     if (best.empty()) return "";
     return "\n" +
-           Field(style, "best so far",
+           Field(style, "so far",
                  fmt::format("trial {}, epoch {}: {}", job.best_trial(), job.best_epoch(), best));
   }
   const v1::Model& model = job.model();

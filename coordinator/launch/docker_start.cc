@@ -29,8 +29,7 @@ absl::Status DockerWorkers::WaitUntilUp() {
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, kConnectMax, [this] { return reach_ != Reach::kConnecting; });
   if (reach_ == Reach::kUp) return absl::OkStatus();
-  return reach_ == Reach::kLost ? trouble_
-                                : Blame(absl::UnavailableError("it has not answered yet"));
+  return reach_ == Reach::kLost ? trouble_ : absl::UnavailableError("it has not answered yet");
 }
 
 absl::StatusOr<HttpReply> DockerWorkers::Call(HttpRequest request) {
@@ -59,8 +58,8 @@ absl::StatusOr<std::string> DockerWorkers::ImageOf(const LaunchOrder& order) con
 absl::StatusOr<LaunchHandle> DockerWorkers::Launch(const LaunchOrder& order,
                                                    const std::string& coordinator) {
   if (order.slot < 0 || order.slot >= host_.slots()) {
-    return Blame(absl::InvalidArgumentError(
-        absl::StrCat("has no slot ", order.slot, ", expected less than ", host_.slots())));
+    return absl::InvalidArgumentError(
+        absl::StrCat("it has no slot ", order.slot, ", expected less than ", host_.slots()));
   }
   if (auto status = WaitUntilUp(); !status.ok()) return status;
   {
@@ -69,10 +68,10 @@ absl::StatusOr<LaunchHandle> DockerWorkers::Launch(const LaunchOrder& order,
     Container& container = found->second;
     if (!is_new && container.phase == Phase::kRunning) return container.id;
     if (!is_new) {
-      return Blame(absl::AbortedError(absl::StrCat("launch ", order.launch,
-                                                   container.phase == Phase::kEnded
-                                                       ? " has ended and is being removed"
-                                                       : " is being launched already")));
+      return absl::AbortedError(absl::StrCat("launch ", order.launch,
+                                             container.phase == Phase::kEnded
+                                                 ? " has ended and is being removed"
+                                                 : " is being launched already"));
     }
     container.facts.memory_bytes = host_.memory_bytes;
   }
@@ -80,7 +79,7 @@ absl::StatusOr<LaunchHandle> DockerWorkers::Launch(const LaunchOrder& order,
   if (!id.ok()) {
     std::lock_guard lock(mutex_);
     containers_.erase(order.launch);
-    return Blame(id.status());
+    return id.status();
   }
   Watched(order.launch, *id);
   return *id;
@@ -210,8 +209,8 @@ absl::Status DockerWorkers::Adopt(int64_t launch, const LaunchHandle& handle) {
   const std::string why = !found.ok() ? std::string(found.status().message())
                           : *found    ? "was never started"
                                       : "is gone";
-  return Blame(absl::NotFoundError(
-      absl::StrCat("launch ", launch, " (container ", handle.substr(0, 12), ") ", why)));
+  return absl::NotFoundError(
+      absl::StrCat("launch ", launch, " (container ", handle.substr(0, 12), ") ", why));
 }
 
 }  // namespace trainyard::coordinator

@@ -150,7 +150,7 @@ void DockerWorkers::OnLost(int64_t connection, const std::string& why) {
     connection_ = 0;
     first = reach_ != Reach::kLost;
     reach_ = Reach::kLost;
-    trouble_ = Blame(absl::UnavailableError(absl::StrCat(host_.url, ": ", why)));
+    trouble_ = absl::UnavailableError(absl::StrCat(host_.url, ": ", why));
     changed_.notify_all();
   }
   if (events_ != 0) loop_->Cancel(std::exchange(events_, 0));

@@ -56,7 +56,8 @@ class Launcher {
  public:
   virtual ~Launcher() = default;
   // Starts a worker. Performing it twice with the same number is harmless: the running one's handle
-  // is returned. What went wrong decides what follows:
+  // is returned. What went wrong decides what follows; the message names neither pool nor host,
+  // which who hears of it knows:
   //   UNAVAILABLE          the host cannot be reached; on_reach tells when it can
   //   RESOURCE_EXHAUSTED   passing: its disk is full, it is out of memory
   //   FAILED_PRECONDITION  lasting, until somebody mends it: image or command missing, no GPU

@@ -46,7 +46,7 @@ SlurmLauncher::SlurmLauncher(SlurmPoolOptions options, LaunchListener listener, 
       listener_(std::move(listener)),
       cancel_fd_(cancel_fd),
       owner_(SlurmOwner(options_.coordinator_id, options_.name)),
-      client_(options_.name, options_.pool, options_.command_timeout_ms, cancel_fd),
+      client_(options_.pool, options_.command_timeout_ms, cancel_fd),
       coordinator_(options_.coordinator) {}
 
 SlurmLauncher::~SlurmLauncher() {

@@ -192,20 +192,17 @@ bool IsControllerTrouble(std::string_view errors) {
                "unable to resolve", "communication connection failure", "configuration source"});
 }
 
-absl::Status SubmitFailure(const std::string& pool, std::string_view errors) {
+absl::Status SubmitFailure(std::string_view errors) {
   const std::string words = CleanSlurmErrors(errors);
   if (IsControllerTrouble(errors)) {
-    return absl::UnavailableError(
-        absl::StrCat("pool ", pool, ": Slurm's controller cannot be reached: ", words));
+    return absl::UnavailableError(absl::StrCat("Slurm's controller cannot be reached: ", words));
   }
   if (HasAny(errors, {"temporarily unable", "temporarily unavailable", "submit limit", "max submit",
                       "violates accounting/qos policy", "no space left", "maximum number of jobs",
                       "too many jobs", "try again"})) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("pool ", pool, ": Slurm takes no more jobs now: ", words));
+    return absl::ResourceExhaustedError(absl::StrCat("Slurm takes no more jobs now: ", words));
   }
-  return absl::FailedPreconditionError(
-      absl::StrCat("pool ", pool, ": Slurm refuses its jobs: ", words));
+  return absl::FailedPreconditionError(absl::StrCat("Slurm refuses its jobs: ", words));
 }
 
 WorkerExit ExplainEnd(const SlurmEnd& end) {

@@ -46,7 +46,7 @@ std::string CleanSlurmErrors(std::string_view errors);
 // Whether they tell of a controller that cannot be spoken to, and not of what was asked for.
 bool IsControllerTrouble(std::string_view errors);
 // Why sbatch failed, with launcher.h's meaning of the codes.
-absl::Status SubmitFailure(const std::string& pool, std::string_view errors);
+absl::Status SubmitFailure(std::string_view errors);
 
 // What is known of a worker's end.
 struct SlurmEnd {

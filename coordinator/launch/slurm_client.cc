@@ -41,18 +41,14 @@ std::vector<std::string> SlurmEnvironment(const char* const* environment, const 
   return texts;
 }
 
-SlurmClient::SlurmClient(std::string pool_name, SlurmPool pool, int64_t timeout_ms, int cancel_fd)
-    : name_(std::move(pool_name)),
-      pool_(std::move(pool)),
-      timeout_ms_(timeout_ms),
-      cancel_fd_(cancel_fd) {}
+SlurmClient::SlurmClient(SlurmPool pool, int64_t timeout_ms, int cancel_fd)
+    : pool_(std::move(pool)), timeout_ms_(timeout_ms), cancel_fd_(cancel_fd) {}
 
 absl::StatusOr<CommandResult> SlurmClient::Run(const std::string& program,
                                                std::vector<std::string> arguments) const {
   const auto file = FindProgram(program, pool_.bin, Variables(environ, pool_).at("PATH"));
   if (!file.ok()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("pool ", name_, ": ", std::string(file.status().message())));
+    return absl::FailedPreconditionError(std::string(file.status().message()));
   }
   auto result = RunCommand({.program = *file,
                             .arguments = std::move(arguments),
@@ -71,13 +67,12 @@ absl::StatusOr<int64_t> SlurmClient::Submit(const SlurmJobPlan& plan,
   if (!result.ok()) return result.status();
   if (result->timed_out && result->errors.empty()) {
     return absl::UnavailableError(
-        absl::StrCat("pool ", name_, ": sbatch did not answer within ", timeout_ms_, " ms"));
+        absl::StrCat("sbatch did not answer within ", timeout_ms_, " ms"));
   }
-  if (!result->ok()) return SubmitFailure(name_, result->errors);
+  if (!result->ok()) return SubmitFailure(result->errors);
   const auto job = ParseSubmitted(result->output);
   if (!job) {
-    return absl::UnavailableError(absl::StrCat("pool ", name_, ": sbatch said '",
-                                               result->output.substr(0, 100),
+    return absl::UnavailableError(absl::StrCat("sbatch said '", result->output.substr(0, 100),
                                                "', expected the number of a job"));
   }
   return *job;
@@ -87,10 +82,9 @@ absl::StatusOr<std::vector<SlurmJob>> SlurmClient::List() const {
   const auto result = Run("squeue", QueueArguments());
   if (!result.ok()) return result.status();
   if (!result->ok()) {
-    return absl::UnavailableError(absl::StrCat(
-        "pool ", name_, ": ",
+    return absl::UnavailableError(
         result->timed_out ? absl::StrCat("squeue did not answer within ", timeout_ms_, " ms")
-                          : CleanSlurmErrors(result->errors)));
+                          : CleanSlurmErrors(result->errors));
   }
   return ParseQueue(result->output);
 }
@@ -100,8 +94,7 @@ absl::StatusOr<std::optional<SlurmJob>> SlurmClient::Show(int64_t job) const {
   if (!result.ok()) return result.status();
   if (result->ok()) return ParseShownJob(result->output);
   if (absl::StrContains(result->errors, "Invalid job id")) return std::optional<SlurmJob>();
-  return absl::UnavailableError(
-      absl::StrCat("pool ", name_, ": ", CleanSlurmErrors(result->errors)));
+  return absl::UnavailableError(CleanSlurmErrors(result->errors));
 }
 
 absl::StatusOr<std::optional<SlurmJob>> SlurmClient::Account(int64_t job) const {
@@ -123,8 +116,7 @@ absl::Status SlurmClient::RunCancel(std::vector<std::string> arguments) const {
   if (!result.ok()) return result.status();
   // Whatever else it complains of means that there is nothing to cancel any more.
   if (!result->timed_out && !IsControllerTrouble(result->errors)) return absl::OkStatus();
-  return absl::UnavailableError(
-      absl::StrCat("pool ", name_, ": ", CleanSlurmErrors(result->errors)));
+  return absl::UnavailableError(CleanSlurmErrors(result->errors));
 }
 
 absl::Status SlurmClient::Cancel(int64_t job) const { return RunCancel({absl::StrCat(job)}); }

@@ -21,7 +21,7 @@ namespace trainyard::coordinator {
 class SlurmClient {
  public:
   // Commands end early once `cancel_fd` is readable.
-  SlurmClient(std::string pool_name, SlurmPool pool, int64_t timeout_ms, int cancel_fd);
+  SlurmClient(SlurmPool pool, int64_t timeout_ms, int cancel_fd);
 
   // The new job's number. UNAVAILABLE, and RESOURCE_EXHAUSTED too, leave open whether there is one.
   absl::StatusOr<int64_t> Submit(const SlurmJobPlan& plan, const std::string& script) const;
@@ -42,7 +42,6 @@ class SlurmClient {
                                     std::vector<std::string> arguments) const;
   absl::Status RunCancel(std::vector<std::string> arguments) const;
 
-  const std::string name_;
   const SlurmPool pool_;
   const int64_t timeout_ms_;
   const int cancel_fd_;

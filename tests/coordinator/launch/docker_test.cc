@@ -174,8 +174,7 @@ TEST_F(DockerTest, AMissingImageIsNamedWithWhatToDo) {
   const auto handle = launcher_->Launch({.launch = 1});
   EXPECT_EQ(handle.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(handle.status().message()),
-              AllOf(HasSubstr("pool pool, host here: there is no image trainyard/worker-cpu"),
-                    HasSubstr("docker pull")));
+              AllOf(HasSubstr("there is no image trainyard/worker-cpu"), HasSubstr("docker pull")));
   const auto other = launcher_->Launch({.launch = 2, .runtime = "program"});
   EXPECT_EQ(other.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(other.status().message()), HasSubstr("no image for runtime program"));
@@ -201,7 +200,7 @@ TEST_F(DockerTest, AGpuWithoutItsRuntimeIsExplainedAndLeavesNoContainer) {
   const auto handle = launcher_->Launch({.launch = 1, .slot = 0});
   EXPECT_EQ(handle.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(handle.status().message()),
-              AllOf(HasSubstr("host here"), HasSubstr("NVIDIA container toolkit is missing")));
+              HasSubstr("NVIDIA container toolkit is missing"));
   EXPECT_TRUE(daemon_->Containers().empty());
   // The slots behind the GPUs have none.
   EXPECT_TRUE(launcher_->Launch({.launch = 2, .slot = 1}).ok());

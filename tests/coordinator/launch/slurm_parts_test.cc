@@ -142,7 +142,7 @@ TEST(SlurmAnswers, ASubmittedJobHasANumber) {
 }
 
 TEST(SlurmAnswers, FailuresAreToldApart) {
-  const auto code = [](const char* errors) { return SubmitFailure("gpu", errors).code(); };
+  const auto code = [](const char* errors) { return SubmitFailure(errors).code(); };
   using absl::StatusCode;
   EXPECT_EQ(code("sbatch: error: Batch job submission failed: Invalid account or "
                  "account/partition combination specified\n"),
@@ -161,8 +161,7 @@ TEST(SlurmAnswers, FailuresAreToldApart) {
             StatusCode::kResourceExhausted);
   EXPECT_EQ(code("sbatch: Slurm temporarily unable to accept job, sleeping and retrying.\n"),
             StatusCode::kResourceExhausted);
-  EXPECT_EQ(SubmitFailure("gpu", "").message(),
-            "pool gpu: Slurm refuses its jobs: it said nothing");
+  EXPECT_EQ(SubmitFailure("").message(), "Slurm refuses its jobs: it said nothing");
   EXPECT_EQ(CleanSlurmErrors("sbatch: error: a\tb\nsbatch: error: a\tb\nsbatch: c\r\n"), "a b; c");
 }
 

@@ -253,7 +253,7 @@ TEST_F(SlurmLauncherTest, WhatSlurmRefusesIsToldInItsOwnWords) {
     return std::string(handle.status().message());
   };
   EXPECT_EQ(refusal([](SlurmPool& pool) { pool.partition = "nosuch"; }),
-            "pool gpu: Slurm refuses its jobs: invalid partition specified: nosuch; Invalid "
+            "Slurm refuses its jobs: invalid partition specified: nosuch; Invalid "
             "partition name specified");
   EXPECT_THAT(refusal([](SlurmPool& pool) { pool.gres = "gpu:3"; }),
               HasSubstr("Requested node configuration is not available"));

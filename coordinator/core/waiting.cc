@@ -1,5 +1,5 @@
 // What a queued attempt waits for, in words.
-#include <set>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -47,7 +47,9 @@ const Launch* LaunchFor(const State& state, AttemptId id) {
 std::string WhyWaiting(const State& state, const Attempt& attempt, int64_t now_ms) {
   if (attempt.state != AttemptState::kQueued || state.jobs.at(attempt.job).paused) return "";
   if (const Launch* launch = LaunchFor(state, attempt.id)) {
-    return absl::StrCat("a worker that is being started on ", Describe(launch->slot.host));
+    const bool queued = launch->live.register_by_ms == std::numeric_limits<int64_t>::max();
+    return absl::StrCat(queued ? "its turn in the queue of " : "a worker that is being started on ",
+                        Describe(launch->slot.host));
   }
   if (attempt.live.not_before_ms > now_ms) {
     return absl::StrFormat("a pause of another %.0f s after a failure",

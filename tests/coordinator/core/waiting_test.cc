@@ -1,0 +1,81 @@
+// What people are told that a queued attempt waits for.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "coordinator/core/step.h"
+#include "tests/coordinator/core/text.h"
+
+namespace trainyard::core {
+namespace {
+
+using ::testing::HasSubstr;
+
+class WaitingTest : public ::testing::Test {
+ protected:
+  void Do(int64_t now_ms, const std::string& what) {
+    Event event = ParseEvent(what);
+    event.now_ms = event.wall_ms = now_ms;
+    Step(state_, event);
+  }
+  std::string Why(int64_t now_ms = 1'000) {
+    for (const auto& [id, attempt] : state_.attempts) {
+      if (!attempt.ended()) return WhyWaiting(state_, attempt, now_ms);
+    }
+    return "no attempt is left";
+  }
+  PoolSettings& AddPool(const std::string& name, Abilities can) {
+    PoolSettings& pool = state_.settings.pools[name];
+    pool.one_attempt = true;
+    pool.hosts["h"] = {can};
+    return pool;
+  }
+
+  State state_;
+};
+
+TEST_F(WaitingTest, WhereNothingSuitsItSaysWhatIsWanted) {
+  AddPool("gpu", {.gpu = true, .gpu_memory_bytes = int64_t{8} << 30});
+  Do(10, "job_submitted request=1 gpu=required memory=17179869184 pool=gpu");
+  EXPECT_EQ(Why(), "a GPU with 16.0 GiB, in pool gpu: there is none that suits");
+}
+
+TEST_F(WaitingTest, WhereAllAreTakenItSaysHowMany) {
+  AddPool("box", {});
+  Do(10, "job_submitted request=1 spec=a");
+  Do(20, "job_submitted request=2 spec=b");
+  EXPECT_EQ(Why(), "a worker that is being started on host h of pool box");
+  EXPECT_EQ(WhyWaiting(state_, state_.attempts.rbegin()->second, 1'000),
+            "a worker: all 1 that suit are taken");
+}
+
+TEST_F(WaitingTest, InAQueueItWaitsForItsTurnUntilTheLaunchHasStarted) {
+  AddPool("cluster", {}).queues = true;
+  Do(10, "job_submitted request=1");
+  EXPECT_EQ(Why(), "its turn in the queue of host h of pool cluster");
+  Do(20, "launch_started launch=1");
+  EXPECT_EQ(Why(), "a worker that is being started on host h of pool cluster");
+}
+
+TEST_F(WaitingTest, AHostThatIsLostOrSetAsideIsNamedWithTheCause) {
+  AddPool("box", {});
+  Do(10, "host_lost pool=box host=h message=\"no route\"");
+  Do(20, "job_submitted request=1");
+  EXPECT_EQ(Why(), "a worker: host h of pool box cannot be reached: no route");
+  Do(30, "host_found pool=box host=h");
+  Do(40, "launch_failed launch=1 message=\"no space\"");
+  EXPECT_THAT(Why(50), HasSubstr("host h of pool box is set aside for another 1 s: launch 1"));
+}
+
+TEST_F(WaitingTest, WhoeverRunsOrIsPausedWaitsForNothing) {
+  Do(10, "job_submitted request=1");
+  EXPECT_EQ(Why(), "a worker: there is none that suits");
+  Do(20, "job_paused request=2 job=1");
+  EXPECT_EQ(Why(), "");
+  Do(30, "job_resumed request=3 job=1");
+  Do(40, "worker_registered request=4 incarnation=i name=h/1 pool=external host=h");
+  Do(50, "worker_connected worker=1");
+  EXPECT_EQ(Why(), "");
+}
+
+}  // namespace
+}  // namespace trainyard::core

@@ -21,7 +21,8 @@ bool IsData(const core::Job& job, const std::string& sha256) {
 }
 
 bool Needs(const core::State& state, const core::Attempt& attempt, const std::string& sha256) {
-  if (attempt.from && state.checkpoints.at(attempt.from).sha256 == sha256) return true;
+  const auto from = state.checkpoints.find(attempt.from);
+  if (from != state.checkpoints.end() && from->second.sha256 == sha256) return true;
   const auto job = state.jobs.find(attempt.job);
   if (job == state.jobs.end()) return false;
   return job->second.request.snapshot_sha256 == sha256 || IsData(job->second, sha256);

@@ -7,38 +7,11 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/convert/api.h"
 #include "coordinator/rpc/door.h"
+#include "coordinator/rpc/registration.h"
 #include "coordinator/rpc/status.h"
 
 namespace trainyard::coordinator {
 namespace {
-
-constexpr size_t kTextMax = 1024;  // of what a worker says about itself
-
-absl::Status CheckRegistration(const v1::RegisterRequest& request) {
-  if (request.incarnation().empty()) {
-    return absl::InvalidArgumentError(
-        "incarnation: found nothing, expected a text that is random per process start");
-  }
-  for (const std::string* text : {&request.name(), &request.pool(), &request.host(),
-                                  &request.device(), &request.incarnation()}) {
-    if (text->size() > kTextMax) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("found a text of ", text->size(), " bytes, expected at most ", kTextMax));
-    }
-  }
-  return absl::OkStatus();
-}
-
-core::Abilities AbilitiesOf(const v1::RegisterRequest& request) {
-  core::Abilities can;
-  can.gpu = request.gpu();
-  can.gpu_memory_bytes = request.gpu_memory_bytes();
-  can.labels = {request.labels().begin(), request.labels().end()};
-  if (!request.runtimes().empty()) {
-    can.runtimes = {request.runtimes().begin(), request.runtimes().end()};
-  }
-  return can;
-}
 
 absl::Status CheckReport(const v1::WorkerMessage& message, const v1::AttemptRef& attempt) {
   if (message.sequence() <= 0) {
@@ -106,7 +79,10 @@ grpc::ServerUnaryReactor* WorkerGateway::Register(grpc::CallbackServerContext* c
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto visitor = LetIn(*context);
   absl::Status status = visitor.status();
-  if (status.ok()) status = CheckRegistration(*request);
+  if (status.ok()) {
+    status = loop_->Read(
+        [&](const core::State& state) { return CheckRegistration(*request, state.settings); });
+  }
   if (status.ok()) status = CheckLaunch(*visitor, *request);
   if (!status.ok()) {
     reactor->Finish(ToGrpc(status));

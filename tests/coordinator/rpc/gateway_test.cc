@@ -2,6 +2,7 @@
 // stale or lying worker is taken.
 #include <fstream>
 
+#include "coordinator/rpc/registration.h"
 #include "gmock/gmock.h"
 #include "tests/coordinator/rpc/gateway_fixture.h"
 
@@ -52,6 +53,36 @@ TEST_F(GatewayTest, RegisteringWithoutIncarnationIsRefused) {
   v1::RegisterResponse response;
   grpc::ClientContext context;
   EXPECT_EQ(stub_->Register(&context, request, &response).error_code(), Code::INVALID_ARGUMENT);
+}
+
+TEST(RegistrationTest, WhatAWorkerMayNotSayOfItselfIsNamed) {
+  core::Settings settings;
+  settings.pools["gpu"];
+  const auto refusal = [&](auto change) {
+    v1::RegisterRequest request;
+    request.set_incarnation("one");
+    request.set_pool("external");
+    EXPECT_TRUE(CheckRegistration(request, settings).ok());
+    change(request);
+    return std::string(CheckRegistration(request, settings).message());
+  };
+  EXPECT_EQ(refusal([](auto& request) { request.set_pool("gpu"); }),
+            "pool: found 'gpu', whose workers the coordinator launches, expected another name, "
+            "such as external");
+  EXPECT_EQ(refusal([](auto& request) { request.set_gpu_memory_bytes(-1); }),
+            "gpu_memory_bytes: found -1, expected 0 or more");
+  EXPECT_THAT(refusal([](auto& request) { (*request.mutable_labels())["a b"] = "c"; }),
+              HasSubstr("labels: found 'a b', expected a label's name"));
+  EXPECT_THAT(refusal([](auto& request) { (*request.mutable_labels())["a"] = "\x1b[2J"; }),
+              HasSubstr("expected a label's value"));
+  EXPECT_EQ(refusal([](auto& request) {
+              for (int i = 0; i < 33; ++i) (*request.mutable_labels())[std::to_string(i)] = "c";
+            }),
+            "labels: found 33, expected at most 32");
+  EXPECT_EQ(refusal([](auto& request) {
+              for (int i = 0; i < 17; ++i) request.add_runtimes("native");
+            }),
+            "runtimes: found 17, expected at most 16");
 }
 
 TEST_F(GatewayTest, AWorkerThatIsNotKnownHasToRegister) {

@@ -103,9 +103,10 @@ class RunningService final : public Service {
     if (!running.ok()) return running.status();
     server_ = std::move(running->server);
     listeners_ = std::move(running->listeners);
-    launchers_->SetCoordinator(kProcessPool, ForThisMachine(listeners_).address);
+    const auto& launchers = launchers_->by_pool();
+    launchers.at(kProcessPool)->SetCoordinator(ForThisMachine(listeners_).address);
     for (const PoolConfig& pool : pools_) {
-      launchers_->SetCoordinator(pool.name, ForPool(pool, listeners_)->address);
+      launchers.at(pool.name)->SetCoordinator(ForPool(pool, listeners_)->address);
     }
     loop_->Start();
     return absl::OkStatus();

@@ -199,6 +199,11 @@ void GiveUp(Turn& turn, const Attempt& attempt) {
          absl::StrCat("no worker can be started: ", absl::StrJoin(reasons, "; ")));
 }
 
+bool AnyQueued(const State& state) {
+  return std::any_of(state.attempts.begin(), state.attempts.end(),
+                     [](const auto& entry) { return entry.second.state == AttemptState::kQueued; });
+}
+
 void GiveToIdle(Turn& turn) {
   std::vector<WorkerId> free = FreeWorkers(turn.state, turn.now_ms);
   if (free.empty()) return;
@@ -317,9 +322,11 @@ const Abilities* AbilitiesOf(const State& state, const SlotName& slot) {
 
 void Place(Turn& turn) {
   if (turn.state.shutting_down) return;
-  GiveToIdle(turn);
+  // Most steps find nothing that waits.
+  const bool waiting = AnyQueued(turn.state);
+  if (waiting) GiveToIdle(turn);
   EndUnneededLaunches(turn);
-  LaunchForTheRest(turn);
+  if (waiting) LaunchForTheRest(turn);
 }
 
 }  // namespace trainyard::core

@@ -55,6 +55,8 @@ using AccessIssuer = std::function<absl::StatusOr<AccessFiles>(int64_t launch)>;
 class Launcher {
  public:
   virtual ~Launcher() = default;
+  // Where workers launched from now on look for their coordinator: known once it listens.
+  virtual void SetCoordinator(std::string address) = 0;
   // Starts a worker. Performing it twice with the same number is harmless: the running one's handle
   // is returned. What went wrong decides what follows; the message names neither pool nor host,
   // which who hears of it knows:

@@ -30,16 +30,17 @@ absl::StatusOr<std::unique_ptr<Launchers>> Launchers::Open(LaunchersOptions opti
   auto process =
       ProcessLauncher::Open(std::move(options.process), launchers->ListenerOf(kProcessPool));
   if (!process.ok()) return process.status();
-  launchers->process_ = *std::move(process);
-  launchers->by_pool_[kProcessPool] = launchers->process_.get();
+  launchers->Add(kProcessPool, *std::move(process));
   for (const PoolConfig& config : options.pools) {
     if (auto status = launchers->OpenPool(options, config); !status.ok()) return status;
   }
   return launchers;
 }
 
-Launchers::Launchers(Post post) : post_(std::move(post)) {}
-Launchers::~Launchers() = default;
+void Launchers::Add(const std::string& pool, std::unique_ptr<Launcher> launcher) {
+  by_pool_[pool] = launcher.get();
+  launchers_.push_back(std::move(launcher));
+}
 
 absl::Status Launchers::OpenPool(const LaunchersOptions& options, const PoolConfig& config) {
   if (const auto* docker = std::get_if<DockerPool>(&config.kind)) {
@@ -52,8 +53,7 @@ absl::Status Launchers::OpenPool(const LaunchersOptions& options, const PoolConf
                                           .access = options.issuer_of(config)},
                                          ListenerOf(config.name));
     if (!launcher.ok()) return launcher.status();
-    by_pool_[config.name] = launcher->get();
-    docker_[config.name] = *std::move(launcher);
+    Add(config.name, *std::move(launcher));
     return absl::OkStatus();
   }
   auto launcher = SlurmLauncher::Open({.name = config.name,
@@ -63,8 +63,7 @@ absl::Status Launchers::OpenPool(const LaunchersOptions& options, const PoolConf
                                        .access = options.issuer_of(config)},
                                       ListenerOf(config.name));
   if (!launcher.ok()) return launcher.status();
-  by_pool_[config.name] = launcher->get();
-  slurm_[config.name] = *std::move(launcher);
+  Add(config.name, *std::move(launcher));
   return absl::OkStatus();
 }
 
@@ -88,16 +87,6 @@ LaunchListener Launchers::ListenerOf(const std::string& pool) const {
     post_(core::LaunchStarted{core::LaunchId{launch}});
   };
   return listener;
-}
-
-void Launchers::SetCoordinator(const std::string& pool, const std::string& address) {
-  if (pool == kProcessPool) {
-    process_->SetCoordinator(address);
-  } else if (const auto docker = docker_.find(pool); docker != docker_.end()) {
-    docker->second->SetCoordinator(address);
-  } else if (const auto slurm = slurm_.find(pool); slurm != slurm_.end()) {
-    slurm->second->SetCoordinator(address);
-  }
 }
 
 }  // namespace trainyard::coordinator

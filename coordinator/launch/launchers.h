@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -15,9 +16,6 @@
 #include "coordinator/launch/process.h"
 
 namespace trainyard::coordinator {
-
-class DockerLauncher;
-class SlurmLauncher;
 
 inline constexpr char kProcessPool[] = "process";
 
@@ -39,23 +37,18 @@ class Launchers {
 
   // What launchers see is posted, from their own threads.
   static absl::StatusOr<std::unique_ptr<Launchers>> Open(LaunchersOptions options, Post post);
-  ~Launchers();
 
   const std::map<std::string, Launcher*>& by_pool() const { return by_pool_; }
 
-  // Where the workers of a pool look for their coordinator: known once it listens.
-  void SetCoordinator(const std::string& pool, const std::string& address);
-
  private:
-  explicit Launchers(Post post);
+  explicit Launchers(Post post) : post_(std::move(post)) {}
+  void Add(const std::string& pool, std::unique_ptr<Launcher> launcher);
   absl::Status OpenPool(const LaunchersOptions& options, const PoolConfig& config);
   LaunchListener ListenerOf(const std::string& pool) const;
 
   const Post post_;
   std::map<std::string, Launcher*> by_pool_;
-  std::unique_ptr<ProcessLauncher> process_;
-  std::map<std::string, std::unique_ptr<DockerLauncher>> docker_;
-  std::map<std::string, std::unique_ptr<SlurmLauncher>> slurm_;
+  std::vector<std::unique_ptr<Launcher>> launchers_;  // last, as they call
 };
 
 }  // namespace trainyard::coordinator

@@ -37,9 +37,7 @@ class ProcessLauncher final : public Launcher {
                                                                LaunchListener listener);
   ~ProcessLauncher() override;
 
-  // Where workers launched from now on look for their coordinator: known once it listens.
-  void SetCoordinator(std::string address);
-
+  void SetCoordinator(std::string address) override;
   absl::StatusOr<LaunchHandle> Launch(const LaunchOrder& order) override;
   absl::Status Adopt(const LaunchOrder& order, const LaunchHandle& handle) override;
   void Stop(int64_t launch, int64_t grace_ms) override;

@@ -49,9 +49,7 @@ class SlurmLauncher final : public Launcher {
                                                              LaunchListener listener);
   ~SlurmLauncher() override;
 
-  // Where workers launched from now on look for their coordinator: known once it listens.
-  void SetCoordinator(std::string address);
-
+  void SetCoordinator(std::string address) override;
   absl::StatusOr<LaunchHandle> Launch(const LaunchOrder& order) override;
   // A worker that ended meanwhile is adopted too, and its end told with its real cause.
   absl::Status Adopt(const LaunchOrder& order, const LaunchHandle& handle) override;

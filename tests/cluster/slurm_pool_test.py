@@ -154,17 +154,8 @@ class SlurmPool(ClusterTest):
         self.start()
         job = self.yard.submit(self.spec(epochs=60, more="checkpoint: {every_steps: 10}"))
         self.yard.wait_for_epoch(job, 1)
-        took = []
-        for _ in range(3):
-            attempts = len(self.attempts(job))
-            before = time.monotonic()
-            os.kill(self.worker_pid(), signal.SIGKILL)
-
-            def stepped():
-                now = self.attempts(job)
-                return len(now) > attempts and int(now[-1]["step"]) > int(now[-1]["from_step"])
-            self.yard.wait_until(stepped, "the next attempt's first step")
-            took.append(time.monotonic() - before)
+        took = [self.yard.seconds_to_next_step(job, lambda: os.kill(self.worker_pid(), signal.SIGKILL))
+                for _ in range(3)]
         start = time.monotonic()
         self.cluster.run("sbatch", "--wait", "--output=/dev/null", "--wrap=true")
         print("kill to the next attempt's first step, s: %s; `sbatch --wait true`: %.2f s" %

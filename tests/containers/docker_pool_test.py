@@ -3,6 +3,7 @@ daemon or the coordinator gone for a while. What comes out has the bytes of a ru
 
 import json
 import os
+import subprocess
 import sys
 import time
 
@@ -11,7 +12,7 @@ from engine import EngineTest, skip_where_there_can_be_none
 HERE = os.path.dirname(os.path.abspath(__file__))
 os.environ.setdefault("TRAINYARD_BIN", os.path.join(os.environ.get("TRAINYARD_BUILD", ""), "bin"))
 sys.path.insert(0, os.path.join(HERE, "..", "faults"))
-from yard import YardTest, free_port, main  # noqa: E402
+from yard import CLI, YardTest, free_port, main  # noqa: E402
 
 DATASETS = "/usr/share/datasets"
 EXAMPLE = os.path.join(HERE, "..", "..", "examples", "fashion-mnist", "trainyard.yaml")
@@ -148,8 +149,6 @@ class DockerPool(EngineTest, YardTest):
 
     def all_events(self):
         """What happened so far, of no job too."""
-        import subprocess
-        from yard import CLI
         with subprocess.Popen([CLI, "watch", "--output", "json"], env=self.yard.environment, text=True,
                               stdout=subprocess.PIPE) as watch:
             events = []
@@ -196,17 +195,8 @@ class DockerPool(EngineTest, YardTest):
         self.start()
         job = self.yard.submit(self.spec(epochs=60, more="checkpoint: {every_steps: 10}"))
         self.yard.wait_for_epoch(job, 1)
-        took = []
-        for _ in range(5):
-            attempts = len(self.yard.job(job)["trials"][0]["attempts"])
-            before = time.monotonic()
-            self.engine.docker("kill", self.the_container())
-
-            def stepped():
-                now = self.yard.job(job)["trials"][0]["attempts"]
-                return len(now) > attempts and int(now[-1]["step"]) > int(now[-1]["from_step"])
-            self.yard.wait_until(stepped, "the next attempt's first step")
-            took.append(time.monotonic() - before)
+        took = [self.yard.seconds_to_next_step(job, lambda: self.engine.docker("kill", self.the_container()))
+                for _ in range(5)]
         start = time.monotonic()
         self.engine.docker("run", "--rm", "--network", "none", "--entrypoint", "true", "trainyard/worker-cpu")
         print("kill to the next attempt's first step, s: %s; `docker run true`: %.2f s" %

@@ -222,6 +222,18 @@ class Yard:
             return trials and len(trials[0]["epochs"]) >= epoch
         self.wait_until(reached, "epoch %d of trial %d" % (epoch, trial))
 
+    def seconds_to_next_step(self, job, kill):
+        """From the killing of the worker until the next attempt is past the step that it starts from."""
+        attempts = lambda: self.job(job)["trials"][0]["attempts"]  # noqa: E731
+        before, start = len(attempts()), time.monotonic()
+        kill()
+
+        def stepped():
+            now = attempts()
+            return len(now) > before and int(now[-1]["step"]) > int(now[-1]["from_step"])
+        self.wait_until(stepped, "the next attempt's first step")
+        return time.monotonic() - start
+
     def wait_for_end(self, job):
         self.wait_until(lambda: self.job(job)["state"] in ENDED, "job %s to end" % job)
         return self.job(job)

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "coordinator/source/repository_key.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -57,22 +58,29 @@ void ProjectWatcher::Prepare(const core::PrepareSource& effect, const core::Proj
   changed_.notify_all();
 }
 
+void ProjectWatcher::Poke(const std::vector<core::ProjectId>& projects, const std::string& by) {
+  std::lock_guard lock(mutex_);
+  for (const core::ProjectId id : projects) {
+    Polled& polled = polled_[id];
+    polled.next = Steady::now();
+    polled.again = polled.under_way;
+    polled.poked_by = by;
+  }
+  changed_.notify_all();
+}
+
 int ProjectWatcher::Poke(std::string_view name_or_url) {
+  const std::string key = RepositoryKey(name_or_url);
   const auto projects = loop_->Read([&](const core::State& state) {
     std::vector<core::ProjectId> found;
     for (const auto& [id, project] : state.projects) {
-      if (!project.removed && (project.name == name_or_url || project.url == name_or_url)) {
+      if (!project.removed && (project.name == name_or_url || RepositoryKey(project.url) == key)) {
         found.push_back(id);
       }
     }
     return found;
   });
-  std::lock_guard lock(mutex_);
-  for (const core::ProjectId id : projects) {
-    polled_[id].next = Clock::now();
-    polled_[id].again = polled_[id].under_way;
-  }
-  changed_.notify_all();
+  Poke(projects, "call");
   return static_cast<int>(projects.size());
 }
 
@@ -80,6 +88,12 @@ std::string ProjectWatcher::ErrorOf(core::ProjectId project) const {
   std::lock_guard lock(mutex_);
   const auto found = polled_.find(project);
   return found == polled_.end() ? "" : found->second.error;
+}
+
+ProjectWatcher::Seen ProjectWatcher::LastSeen(core::ProjectId project) const {
+  std::lock_guard lock(mutex_);
+  const auto found = polled_.find(project);
+  return found == polled_.end() ? Seen() : found->second.seen;
 }
 
 int64_t ProjectWatcher::IntervalOf(const std::string& url) const {
@@ -100,7 +114,7 @@ void ProjectWatcher::Plan() {
     std::erase_if(polled_, [&](const auto& entry) {
       return !projects.contains(entry.first) && !entry.second.under_way;
     });
-    const auto now = Clock::now();
+    const auto now = Steady::now();
     // New projects are looked for as often as local ones are polled.
     auto next = now + std::chrono::milliseconds(options_.poll_local_ms);
     for (const core::ProjectId id : projects) {
@@ -140,13 +154,20 @@ void ProjectWatcher::Work() {
   }
 }
 
+std::string ProjectWatcher::TakePoke(core::ProjectId id) {
+  std::lock_guard lock(mutex_);
+  return std::exchange(polled_[id].poked_by, "");
+}
+
 void ProjectWatcher::Poll(core::ProjectId id) {
+  std::string by = TakePoke(id);
   const auto project = loop_->Read([&](const core::State& state) -> std::optional<core::Project> {
     const auto found = state.projects.find(id);
     if (found == state.projects.end() || found->second.removed) return std::nullopt;
     return found->second;
   });
   std::string error;
+  Seen seen;
   int64_t interval_ms = options_.poll_remote_ms;
   if (project) {
     interval_ms = IntervalOf(project->url);
@@ -155,6 +176,8 @@ void ProjectWatcher::Poll(core::ProjectId id) {
       error = std::string(tip.status().message());
     } else if (*tip != project->last_commit) {
       loop_->Post(core::PushSeen{id, *tip});
+      seen = {Clock::System().WallMs(), by.empty() ? "poll" : std::move(by)};
+      spdlog::info("project {}: commit {} seen ({})", project->name, *tip, seen.by);
     }
   }
   std::lock_guard lock(mutex_);
@@ -164,8 +187,9 @@ void ProjectWatcher::Poll(core::ProjectId id) {
     if (error.empty() && project) spdlog::info("project {}: reachable again", project->name);
   }
   polled.error = std::move(error);
+  if (seen.wall_ms != 0) polled.seen = std::move(seen);
   polled.under_way = false;
-  polled.next = Clock::now();
+  polled.next = Steady::now();
   if (!std::exchange(polled.again, false)) polled.next += std::chrono::milliseconds(interval_ms);
   changed_.notify_all();
 }

@@ -159,6 +159,11 @@ std::string ProjectWatcher::TakePoke(core::ProjectId id) {
   return std::exchange(polled_[id].poked_by, "");
 }
 
+void ProjectWatcher::SetSeen(core::ProjectId id, const std::string& by) {
+  std::lock_guard lock(mutex_);
+  polled_[id].seen = {Clock::System().WallMs(), by};
+}
+
 void ProjectWatcher::Poll(core::ProjectId id) {
   std::string by = TakePoke(id);
   const auto project = loop_->Read([&](const core::State& state) -> std::optional<core::Project> {
@@ -167,7 +172,6 @@ void ProjectWatcher::Poll(core::ProjectId id) {
     return found->second;
   });
   std::string error;
-  Seen seen;
   int64_t interval_ms = options_.poll_remote_ms;
   if (project) {
     interval_ms = IntervalOf(project->url);
@@ -175,9 +179,10 @@ void ProjectWatcher::Poll(core::ProjectId id) {
     if (!tip.ok()) {
       error = std::string(tip.status().message());
     } else if (*tip != project->last_commit) {
+      if (by.empty()) by = "poll";
+      spdlog::info("project {}: commit {} seen ({})", project->name, *tip, by);
+      SetSeen(id, by);
       loop_->Post(core::PushSeen{id, *tip});
-      seen = {Clock::System().WallMs(), by.empty() ? "poll" : std::move(by)};
-      spdlog::info("project {}: commit {} seen ({})", project->name, *tip, seen.by);
     }
   }
   std::lock_guard lock(mutex_);
@@ -187,7 +192,6 @@ void ProjectWatcher::Poll(core::ProjectId id) {
     if (error.empty() && project) spdlog::info("project {}: reachable again", project->name);
   }
   polled.error = std::move(error);
-  if (seen.wall_ms != 0) polled.seen = std::move(seen);
   polled.under_way = false;
   polled.next = Steady::now();
   if (!std::exchange(polled.again, false)) polled.next += std::chrono::milliseconds(interval_ms);

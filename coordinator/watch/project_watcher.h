@@ -76,6 +76,7 @@ class ProjectWatcher {
   void Poll(core::ProjectId project);
   // Who poked it since its last look; empty: nobody.
   std::string TakePoke(core::ProjectId project);
+  void SetSeen(core::ProjectId project, const std::string& by);
   void PrepareNow(const Push& push);
   int64_t IntervalOf(const std::string& url) const;
 

@@ -1,5 +1,6 @@
 #include "coordinator/web/http_tls.h"
 
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 

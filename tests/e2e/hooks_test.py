@@ -20,6 +20,7 @@ USAGE = 2
 
 
 class Hooks(YardTest):
+    WORKERS = 0  # that a job is there is enough
 
     def setUp(self):
         super().setUp()

@@ -47,12 +47,16 @@ std::string GitHubPush(const std::string& repository, const std::string& ref,
   return absl::StrReplaceAll(
       R"({"ref":"REF","before":"6113728f27ae82c7b1a177c8d03f9e96e0adf246","after":"AFTER",)"
       R"("repository":{"id":186853002,"node_id":"MDEw","name":"NAME","full_name":"acme/NAME",)"
-      R"("private":false,"owner":{"name":"acme","email":"a@acme.example","url":"https://api.github.example/users/acme"},)"
+      R"("private":false,"owner":{"name":"acme","email":"a@acme.example",)"
+      R"("url":"https://api.github.example/users/acme"},)"
       R"("html_url":"https://github.example/acme/NAME","description":null,"fork":false,)"
       R"("url":"https://github.example/acme/NAME","created_at":1557933565,)"
-      R"("git_url":"git://github.example/acme/NAME.git","ssh_url":"git@github.example:acme/NAME.git",)"
-      R"("clone_url":"https://github.example/acme/NAME.git","size":0,"topics":[],"default_branch":"main"},)"
-      R"("pusher":{"name":"acme","email":"a@acme.example"},"sender":{"login":"acme","id":21031067},)"
+      R"("git_url":"git://github.example/acme/NAME.git",)"
+      R"("ssh_url":"git@github.example:acme/NAME.git",)"
+      R"("clone_url":"https://github.example/acme/NAME.git","size":0,"topics":[],)"
+      R"("default_branch":"main"},)"
+      R"("pusher":{"name":"acme","email":"a@acme.example"},)"
+      R"("sender":{"login":"acme","id":21031067},)"
       R"("created":false,"deleted":DELETED,"forced":false,"base_ref":null,)"
       R"("compare":"https://github.example/acme/NAME/compare/6113728f27ae...000000000000",)"
       R"("commits":[{"id":"AFTER","message":"Schöne Schuhe \ud83d\udc5f","added":["repository"],)"
@@ -324,8 +328,10 @@ TEST_F(HooksTest, APlainPushNamesAProjectOrItsUrl) {
 
 TEST_F(HooksTest, GitLabsPayloadAndTokenAreTaken) {
   const std::string body =
-      R"({"object_kind":"push","event_name":"push","before":"95790bf891e76fee5e1747ab589903a6a1f80f22",)"
-      R"("after":"da1560886d4f094c3e6c9ef40349f7d38b5d27d7","ref":"refs/heads/main","checkout_sha":null,)"
+      R"({"object_kind":"push","event_name":"push",)"
+      R"("before":"95790bf891e76fee5e1747ab589903a6a1f80f22",)"
+      R"("after":"da1560886d4f094c3e6c9ef40349f7d38b5d27d7","ref":"refs/heads/main",)"
+      R"("checkout_sha":null,)"
       R"("project":{"id":15,"name":"Shoes","web_url":"https://github.example/acme/shoes",)"
       R"("git_ssh_url":"git@github.example:acme/shoes.git","path_with_namespace":"acme/shoes",)"
       R"("git_http_url":"https://github.example/acme/shoes.git","default_branch":"main"},)"

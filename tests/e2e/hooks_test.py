@@ -15,7 +15,7 @@ from yard import YardTest, free_port, main
 
 SECRET = "the secret of the shoes"
 TOKEN = "a token for every project"
-HOUR_MS = str(3_600_000)
+HOUR_MS = 3_600_000
 USAGE = 2
 
 
@@ -54,8 +54,8 @@ class Hooks(YardTest):
         self.git("commit", "-q", "-m", "push")
         return self.git("rev-parse", "HEAD")
 
-    def start(self, *flags):
-        self.yard.start("--http", "127.0.0.1:%d" % self.port, "--hooks", self.hooks, *flags)
+    def start(self, **how):
+        self.yard.start("--http", "127.0.0.1:%d" % self.port, "--hooks", self.hooks, **how)
 
     def send(self, path, body=b"", scheme="http", context=None, **headers):
         """Status and text of the answer to a POST."""
@@ -92,7 +92,7 @@ class Hooks(YardTest):
     # ---- Tests ----
 
     def test_a_hook_starts_the_job_at_once_however_seldom_is_polled(self):
-        self.start("--poll-ms", HOUR_MS)
+        self.start(poll_ms=HOUR_MS)
         self.add_project()
         second = self.push(2)
         self.assertEqual(self.send_github(second, secret="another secret, not ours")[0], 401)

@@ -26,6 +26,9 @@ bool IsFinal(const absl::Status& status) {
 }
 
 constexpr auto kRetryPause = std::chrono::seconds(2);
+// Where polls are further apart: an error may pass, and a hint may have been faster than the
+// repository's own servers are with one another.
+constexpr int64_t kSecondLookMs = 30'000;
 
 }  // namespace
 
@@ -172,19 +175,23 @@ void ProjectWatcher::Poll(core::ProjectId id) {
     return found->second;
   });
   std::string error;
+  bool look_again = !by.empty();
   int64_t interval_ms = options_.poll_remote_ms;
   if (project) {
     interval_ms = IntervalOf(project->url);
     const auto tip = preparer_->Tip(project->url, project->branch);
     if (!tip.ok()) {
       error = std::string(tip.status().message());
+      look_again = true;
     } else if (*tip != project->last_commit) {
+      look_again = false;
       if (by.empty()) by = "poll";
       spdlog::info("project {}: commit {} seen ({})", project->name, *tip, by);
       SetSeen(id, by);
       loop_->Post(core::PushSeen{id, *tip});
     }
   }
+  if (look_again) interval_ms = std::min(interval_ms, kSecondLookMs);
   std::lock_guard lock(mutex_);
   Polled& polled = polled_[id];
   if (polled.error != error) {

@@ -21,10 +21,10 @@ struct Options {
   std::vector<std::string> listen;  // none: the coordinator's default
   int workers = -1;                 // the coordinator's default
   int threads = 0;
-  int poll_ms = 0;
+  int poll_ms = 0, poll_remote_ms = 0;
   std::vector<std::string> data_roots;
   std::string worker_binary;
-  std::string pools;
+  std::string pools, hooks, http;
   bool allow_file_urls = false;
   bool listen_anywhere = false;
   bool require_token = false;
@@ -61,7 +61,10 @@ std::vector<std::string> Arguments(const Options& options) {
   for (const std::string& root : options.data_roots) add_file("--data-root", root);
   add_file("--worker-binary", options.worker_binary);
   add_file("--pools", options.pools);
+  add_file("--hooks", options.hooks);
+  if (!options.http.empty()) add("--http", options.http);
   if (options.poll_ms > 0) add("--poll-ms", std::to_string(options.poll_ms));
+  if (options.poll_remote_ms > 0) add("--poll-remote-ms", std::to_string(options.poll_remote_ms));
   for (const std::string& name : options.tls_names) add("--tls-name", name);
   add_file("--tls-cert", options.tls_cert);
   add_file("--tls-key", options.tls_key);
@@ -106,6 +109,19 @@ absl::StatusOr<int> Up(const Context& context, Options options) {
   execv(coordinator->c_str(), argv.data());
   return absl::InternalError(
       fmt::format("{}: cannot be started: {}", *coordinator, std::strerror(errno)));
+}
+
+// Pushes that are announced.
+void AddHttp(CLI::App* command, Options& options) {
+  command
+      ->add_option("--http", options.http,
+                   "Where to listen for pushes that are announced over HTTP (default none; with "
+                   "--hooks 127.0.0.1:7702)")
+      ->type_name("HOST:PORT");
+  command
+      ->add_option("--hooks", options.hooks,
+                   "A file that says whose word is taken for a push (docs/hooks.md)")
+      ->type_name("FILE");
 }
 
 // Who is let in, and with what.
@@ -182,6 +198,12 @@ void AddUp(CLI::App& app, Context& context) {
                    "How often projects are asked for new commits, in milliseconds")
       ->type_name("N")
       ->check(CLI::Range(10, 86'400'000));
+  command
+      ->add_option("--poll-remote-ms", options->poll_remote_ms,
+                   "The same for repositories on other machines only")
+      ->type_name("N")
+      ->check(CLI::Range(10, 86'400'000));
+  AddHttp(command, *options);
   command->add_flag("--allow-file-urls", options->allow_file_urls,
                     "Fetch from file:// URLs and paths even where other machines can ask for it");
   command->add_flag("--insecure-listen-anywhere", options->listen_anywhere,

@@ -6,7 +6,8 @@ include(GNUInstallDirs)
 install(TARGETS trainyard COMPONENT cli)
 install(TARGETS trainyard-coordinator COMPONENT coordinator)
 install(TARGETS trainyard-worker COMPONENT worker)
-install(FILES docs/spec.md docs/spec.schema.json docs/pools.md docs/pools.schema.json
+install(FILES docs/spec.md docs/spec.schema.json docs/pools.md docs/pools.schema.json docs/hooks.md
+        docs/hooks.schema.json
         DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-coordinator
         COMPONENT coordinator)
 install(FILES docs/cli.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)

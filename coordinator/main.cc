@@ -31,6 +31,7 @@ using namespace trainyard::coordinator;  // NOLINT: this is the program
 
 constexpr char kVersion[] = "0.1.0";
 constexpr char kDefaultDataRoot[] = "/usr/share/datasets";
+constexpr char kDefaultHttp[] = "127.0.0.1:7702";
 constexpr char kWorkerName[] = "trainyard-worker";
 
 constexpr int kExitOk = 0;
@@ -62,7 +63,7 @@ std::string FindWorker() {
 
 struct Flags {
   ServiceOptions service;
-  int64_t poll_ms = 0;  // 0: the defaults
+  int64_t poll_ms = 0, poll_remote_ms = 0;  // 0: the defaults
   bool verbose = false;
 };
 
@@ -112,6 +113,16 @@ void Declare(CLI::App& app, Flags& flags) {
                  "Milliseconds between two looks at a watched repository [2000 for those on this "
                  "machine, 30000 for others]")
       ->check(CLI::Range(int64_t{10}, int64_t{86'400'000}));
+  app.add_option("--poll-remote-ms", flags.poll_remote_ms,
+                 "The same for those on other machines only, such as 600000 where hooks announce "
+                 "pushes")
+      ->check(CLI::Range(int64_t{10}, int64_t{86'400'000}));
+  app.add_option("--http", service.http,
+                 absl::StrCat("Where to listen for pushes that are announced over HTTP, host:port "
+                              "[none; with --hooks ",
+                              kDefaultHttp, "]"));
+  app.add_option("--hooks", service.hooks_file,
+                 "File that says whose word is taken for a push (docs/hooks.md)");
   app.add_flag("--allow-file-urls", service.allow_file_urls,
                "Fetch from file:// URLs and paths even where other machines can ask for it");
   app.add_flag("--insecure-listen-anywhere", service.listen_anywhere,
@@ -206,6 +217,10 @@ void TellAccess(const ServiceOptions& options, const Service& service) {
         "a token",
         service.addresses());
   }
+  if (!options.http.empty() && options.hooks_file.empty()) {
+    spdlog::info("--http without --hooks: whoever reaches {} may make projects be looked at",
+                 service.http_address());
+  }
   if (const std::string folder = service.admin_folder(); !folder.empty()) {
     std::printf("For people: trainyard --access %s, and token create for more of them\n",
                 folder.c_str());
@@ -237,6 +252,9 @@ int Run(const Flags& flags, int signals) {
   std::printf("Trainyard %s is ready at %s, with its state in %s and %s\n", kVersion,
               (*service)->addresses().c_str(), fs::absolute(flags.service.state_dir).c_str(),
               pool.c_str());
+  if (const std::string& http = (*service)->http_address(); !http.empty()) {
+    std::printf("Pushes may be announced at %s\n", http.c_str());
+  }
   TellAccess(flags.service, **service);
   std::fflush(stdout);
   const int exit_code = WaitForEnd(**service, end, signals);
@@ -284,6 +302,10 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }
   if (flags.poll_ms > 0) flags.service.poll_local_ms = flags.service.poll_remote_ms = flags.poll_ms;
+  if (flags.poll_remote_ms > 0) flags.service.poll_remote_ms = flags.poll_remote_ms;
+  if (flags.service.http.empty() && !flags.service.hooks_file.empty()) {
+    flags.service.http = kDefaultHttp;
+  }
   if (flags.service.worker_binary.empty()) flags.service.worker_binary = FindWorker();
   if (flags.service.data_roots.empty() && fs::is_directory(kDefaultDataRoot)) {
     flags.service.data_roots.push_back(kDefaultDataRoot);

@@ -27,6 +27,8 @@
 #include "coordinator/store/records.h"
 #include "coordinator/watch/project_watcher.h"
 #include "coordinator/watch/repository_preparer.h"
+#include "coordinator/web/http_server.h"
+#include "coordinator/web/routes.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -45,6 +47,23 @@ std::vector<Listener> ListenersOf(const ServiceOptions& options) {
     listeners.push_back({address, !IsLoopback(address) && !options.listen_anywhere});
   }
   return listeners;
+}
+
+bool HttpIsTls(const ServiceOptions& options) {
+  return !options.http.empty() && !IsLoopback(options.http) && !options.listen_anywhere;
+}
+
+// Beyond this machine anybody could announce pushes, unless somebody insists on that.
+absl::Status CheckHttp(const ServiceOptions& options) {
+  if (options.http.empty()) return absl::OkStatus();
+  if (auto status = CheckHttpAddress(options.http); !status.ok()) return status;
+  if (IsLoopback(options.http) || options.listen_anywhere || !options.hooks_file.empty()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--http: ", options.http,
+                   " is beyond this machine, where nobody is believed without a secret; name them "
+                   "with --hooks FILE (docs/hooks.md)"));
 }
 
 int ThreadsPerWorker(const ServiceOptions& options) {
@@ -68,7 +87,7 @@ absl::Status CheckOptions(const ServiceOptions& options) {
           absl::StrCat("--data-root: found '", root, "', expected the absolute path of a folder"));
     }
   }
-  return absl::OkStatus();
+  return CheckHttp(options);
 }
 
 class RunningService final : public Service {
@@ -77,6 +96,7 @@ class RunningService final : public Service {
       : options_(std::move(options)), effects_(std::move(on_end)) {}
 
   ~RunningService() override {
+    http_.reset();
     if (client_) client_->Stop();
     if (preparer_) preparer_->Cancel();
     if (gateway_) gateway_->CloseSessions(absl::UnavailableError("the coordinator is stopping"));
@@ -92,10 +112,13 @@ class RunningService final : public Service {
     threads_per_worker_ = ThreadsPerWorker(options_);
     if (auto status = CheckOptions(options_); !status.ok()) return status;
     if (auto status = OpenPools(); !status.ok()) return status;
+    if (auto status = OpenHooks(); !status.ok()) return status;
     if (auto status = OpenStore(); !status.ok()) return status;
     if (auto status = OpenLoop(); !status.ok()) return status;
     if (auto status = OpenAccess(); !status.ok()) return status;
     if (auto status = OpenLaunchers(); !status.ok()) return status;
+    OpenWatcher();
+    if (auto status = OpenHttp(); !status.ok()) return status;
     OpenServices();
     auto running =
         StartServer(ListenersOf(options_), {access_->server_pair(), access_->client_ca_pem()},
@@ -119,6 +142,7 @@ class RunningService final : public Service {
       absl::StrAppend(out, listener.address, listener.tls ? " (TLS)" : "");
     });
   }
+  const std::string& http_address() const override { return http_address_; }
   std::string admin_folder() const override { return access_->admin_folder(); }
   std::string worker_folder() const override { return access_->worker_folder(); }
   int threads_per_worker() const override { return threads_per_worker_; }
@@ -133,6 +157,14 @@ class RunningService final : public Service {
       auto dialled = ForPool(pool, ListenersOf(options_));
       if (!dialled.ok()) return dialled.status();
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status OpenHooks() {
+    if (options_.hooks_file.empty()) return absl::OkStatus();
+    auto hooks = ReadHooks(options_.hooks_file);
+    if (!hooks.ok()) return hooks.status();
+    hook_list_ = *std::move(hooks);
     return absl::OkStatus();
   }
 
@@ -180,10 +212,15 @@ class RunningService final : public Service {
     access.tls_ca = options_.tls_ca;
     access.tls_client_ca = options_.tls_client_ca;
     access.names = options_.tls_names;
+    access.http_tls = HttpIsTls(options_);
+    const auto add_host = [&](const std::string& address) {
+      const std::string host = HostOf(address);
+      if (host != "0.0.0.0" && host != "::") access.names.push_back(host);
+    };
     for (const Listener& listener : listeners) {
-      const std::string host = HostOf(listener.address);
-      if (listener.tls && host != "0.0.0.0" && host != "::") access.names.push_back(host);
+      if (listener.tls) add_host(listener.address);
     }
+    if (access.http_tls) add_host(options_.http);
     access.launch_lives = [this](int64_t launch) {
       return loop_->Read([&](const core::State& state) {
         const auto found = state.launches.find(core::LaunchId{launch});
@@ -238,7 +275,7 @@ class RunningService final : public Service {
     return {roots.begin(), roots.end()};
   }
 
-  void OpenServices() {
+  void OpenWatcher() {
     preparer_ = MakeRepositoryPreparer(
         {(fs::path(options_.state_dir) / "repositories").string(), DataRoots(),
          options_.allow_file_urls, OnlyLoopback(options_.listen)},
@@ -247,6 +284,36 @@ class RunningService final : public Service {
     watching.poll_local_ms = options_.poll_local_ms;
     watching.poll_remote_ms = options_.poll_remote_ms;
     watcher_ = std::make_unique<ProjectWatcher>(watching, loop_.get(), preparer_.get());
+  }
+
+  std::vector<WatchedProject> WatchedProjects() const {
+    return loop_->Read([](const core::State& state) {
+      std::vector<WatchedProject> watched;
+      for (const auto& [id, project] : state.projects) {
+        if (!project.removed) watched.push_back({id, project.name, project.url, project.branch});
+      }
+      return watched;
+    });
+  }
+
+  absl::Status OpenHttp() {
+    if (options_.http.empty()) return absl::OkStatus();
+    hooks_ = std::make_unique<Hooks>(
+        hook_list_, HookTargets{[this] { return WatchedProjects(); },
+                                [this](const auto& projects, const std::string& by) {
+                                  watcher_->Poke(projects, by);
+                                }});
+    HttpOptions http{.address = options_.http};
+    if (HttpIsTls(options_)) http.tls = access_->server_pair();
+    auto server = HttpServer::Start(
+        std::move(http), MakeRoutes({hooks_.get(), [this] { return loop_->trouble(); }}));
+    if (!server.ok()) return server.status();
+    http_ = *std::move(server);
+    http_address_ = absl::StrCat(HttpIsTls(options_) ? "https://" : "http://", http_->address());
+    return absl::OkStatus();
+  }
+
+  void OpenServices() {
     GatewayOptions gateway;
     gateway.lease_ms = options_.settings.lease_ms;
     gateway_ = std::make_unique<WorkerGateway>(gateway, loop_.get(), blobs_.get(), access_.get());
@@ -254,6 +321,7 @@ class RunningService final : public Service {
     client.version = options_.version;
     client.state_dir = fs::absolute(options_.state_dir);
     client.data_roots = DataRoots();
+    client.http_address = http_address_;
     client.started_wall_ms = Clock::System().WallMs();
     client_ = std::make_unique<ClientService>(
         client, ClientParts{loop_.get(), records_.get(), blobs_.get(), launchers_->by_pool(),
@@ -266,6 +334,8 @@ class RunningService final : public Service {
   const ServiceOptions options_;
   int threads_per_worker_ = 1;
   std::vector<PoolConfig> pools_;  // of the pools file
+  std::vector<Hook> hook_list_;    // of the hooks file
+  std::string http_address_;
   std::vector<Listener> listeners_;
 
   // In the order in which they are built.
@@ -277,6 +347,8 @@ class RunningService final : public Service {
   std::unique_ptr<Launchers> launchers_;
   std::unique_ptr<SourcePreparer> preparer_;
   std::unique_ptr<ProjectWatcher> watcher_;
+  std::unique_ptr<Hooks> hooks_;
+  std::unique_ptr<HttpServer> http_;
   std::unique_ptr<WorkerGateway> gateway_;
   std::unique_ptr<ClientService> client_;
   std::unique_ptr<GuardedClient> guarded_client_;

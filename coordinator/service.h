@@ -31,6 +31,8 @@ struct ServiceOptions {
   std::string pools_file;      // docs/pools.md; empty: the process pool only
   std::vector<std::string> data_roots;
   bool allow_file_urls = false;
+  std::string http;        // host:port of the HTTP listener; empty: none
+  std::string hooks_file;  // docs/hooks.md; empty: on this machine's own addresses all are believed
   int64_t poll_local_ms = 2'000;
   int64_t poll_remote_ms = 30'000;
   core::Settings settings;  // without pools
@@ -49,6 +51,8 @@ class Service {
   // The first listener's; and all of them for people: "127.0.0.1:7700 and 0.0.0.0:7701 (TLS)".
   virtual const std::string& address() const = 0;
   virtual std::string addresses() const = 0;
+  // "http://127.0.0.1:7702"; empty: there is no HTTP listener.
+  virtual const std::string& http_address() const = 0;
   // The access folders to hand out, to people and to workers that are started by hand; may be
   // empty.
   virtual std::string admin_folder() const = 0;

@@ -28,6 +28,7 @@ struct ClientOptions {
   std::string version;
   std::string state_dir;
   std::vector<std::string> data_roots;
+  std::string http_address;  // with its scheme; empty: none
   int64_t started_wall_ms = 0;
   bool allow_file_urls = false;
   std::chrono::milliseconds answer_limit{30'000};  // for the loop to commit what was asked

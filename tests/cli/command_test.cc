@@ -197,8 +197,12 @@ TEST_F(CommandTest, ProjectsAreAddedListedAndRemoved) {
   project.set_last_error("trainyard.yaml:3:1: unknown key");
   server.projects = {project};
   EXPECT_EQ(RunCli(server, {"project", "list"}).out,
-            "NAME  URL                 BRANCH     LAST COMMIT  PROBLEM\n"
-            "shop  https://host/a.git  (default)  -            trainyard.yaml:3:1: unknown key\n");
+            "NAME  URL                 BRANCH     LAST COMMIT  SEEN  PROBLEM\n"
+            "shop  https://host/a.git  (default)  -            -     trainyard.yaml:3:1: unknown "
+            "key\n");
+  server.projects[0].set_last_seen_ms(1);
+  server.projects[0].set_last_seen_by("hook github");
+  EXPECT_THAT(RunCli(server, {"project", "list"}).out, HasSubstr(" ago, hook github  "));
   EXPECT_EQ(RunCli(server, {"project", "remove", "shop"}).out, "project shop removed\n");
   EXPECT_THAT(server.calls, Contains("RemoveProject shop"));
 }

@@ -25,6 +25,7 @@ struct Options {
   std::vector<std::string> data_roots;
   std::string worker_binary;
   std::string pools;
+  std::string notify;
   bool allow_file_urls = false;
   bool listen_anywhere = false;
   bool require_token = false;
@@ -61,6 +62,7 @@ std::vector<std::string> Arguments(const Options& options) {
   for (const std::string& root : options.data_roots) add_file("--data-root", root);
   add_file("--worker-binary", options.worker_binary);
   add_file("--pools", options.pools);
+  add_file("--notify", options.notify);
   if (options.poll_ms > 0) add("--poll-ms", std::to_string(options.poll_ms));
   for (const std::string& name : options.tls_names) add("--tls-name", name);
   add_file("--tls-cert", options.tls_cert);
@@ -176,6 +178,11 @@ void AddUp(CLI::App& app, Context& context) {
       ->add_option("--pools", options->pools,
                    "A file that says where else workers may be started: Docker hosts, Slurm "
                    "clusters (docs/pools.md)")
+      ->type_name("FILE");
+  command
+      ->add_option("--notify", options->notify,
+                   "A file that says who is told how jobs end: webhooks, mail, commit statuses "
+                   "(docs/notifications.md)")
       ->type_name("FILE");
   command
       ->add_option("--poll-ms", options->poll_ms,

@@ -3,8 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <tuple>
 
 #include "coordinator/source/text.h"
@@ -59,6 +63,25 @@ std::string Line(const SpecProblem& problem, std::string_view file_name,
 bool SpecProblems::Has(const Place& place) const {
   return std::any_of(list_.begin(), list_.end(),
                      [&](const SpecProblem& problem) { return problem.place == place; });
+}
+
+absl::StatusOr<std::string> ReadYamlFile(const std::string& path, std::string_view what) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: found {}, expected {}", path,
+        error ? "nothing that can be read (" + error.message() + ")" : "no regular file", what));
+  }
+  std::ifstream file(path, std::ios::binary);
+  // One byte more than ParseYaml takes, so that it can say what is wrong.
+  std::string text(kSpecBytesMax + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!file.is_open() || file.bad()) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: {} cannot be read: {}", path, what, std::strerror(errno)));
+  }
+  text.resize(static_cast<size_t>(file.gcount()));
+  return text;
 }
 
 std::optional<YamlNode> ParseRoot(std::string_view text, std::string_view expected,

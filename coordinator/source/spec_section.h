@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "coordinator/source/spec_keys.h"
 #include "coordinator/source/yaml_tree.h"
 
@@ -35,6 +36,10 @@ class SpecProblems {
  private:
   std::vector<SpecProblem> list_;
 };
+
+// A file's text, as far as ParseYaml takes it; INVALID_ARGUMENT if it cannot be read. `what` it is,
+// for the message: "a file of pools".
+absl::StatusOr<std::string> ReadYamlFile(const std::string& path, std::string_view what);
 
 // The root of a file, or nothing after adding a problem; a duplicate key is a problem beside the
 // root. `expected` says what an empty file lacks.

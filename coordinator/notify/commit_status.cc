@@ -7,7 +7,6 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "coordinator/notify/channel.h"
 
 namespace trainyard::coordinator {
@@ -96,25 +95,23 @@ class CommitStatus final : public Channel {
 
 std::optional<std::string> RepositoryOn(const std::string& host, const std::string& url) {
   std::string_view rest = url;
-  std::string_view authority, path;
-  if (absl::ConsumePrefix(&rest, "https://") || absl::ConsumePrefix(&rest, "ssh://")) {
-    const size_t slash = rest.find('/');
-    if (slash == rest.npos) return std::nullopt;
-    authority = rest.substr(0, slash);
-    path = rest.substr(slash + 1);
-    authority.remove_prefix(authority.rfind('@') + 1);  // npos + 1 is 0
-    authority = authority.substr(0, authority.find(':'));
-  } else {
-    const size_t colon = rest.find(':');  // git@host:owner/name
-    if (colon == rest.npos || rest.find('/') < colon) return std::nullopt;
-    authority = rest.substr(0, colon);
-    path = rest.substr(colon + 1);
-    authority.remove_prefix(authority.rfind('@') + 1);
-    absl::ConsumePrefix(&path, "/");
+  const auto take = [](std::string_view* text, std::string_view prefix) {
+    const bool there = text->starts_with(prefix);
+    if (there) text->remove_prefix(prefix.size());
+    return there;
+  };
+  const bool with_scheme = take(&rest, "https://") || take(&rest, "ssh://");
+  const size_t end = rest.find(with_scheme ? '/' : ':');  // git@host:owner/name
+  if (end == rest.npos || rest.find('/') < end) return std::nullopt;
+  std::string_view authority = rest.substr(0, end), path = rest.substr(end + 1);
+  authority.remove_prefix(authority.rfind('@') + 1);  // npos + 1 is 0
+  authority = authority.substr(0, authority.find(':'));
+  if (!with_scheme) take(&path, "/");
+  if (path.ends_with('/')) path.remove_suffix(1);
+  if (path.ends_with(".git")) path.remove_suffix(4);
+  if (!absl::EqualsIgnoreCase(std::string(authority), host) || !IsRepositoryName(path)) {
+    return std::nullopt;
   }
-  absl::ConsumeSuffix(&path, "/");
-  absl::ConsumeSuffix(&path, ".git");
-  if (!absl::EqualsIgnoreCase(authority, host) || !IsRepositoryName(path)) return std::nullopt;
   return std::string(path);
 }
 

@@ -21,7 +21,7 @@ constexpr size_t kBase64Line = 57;  // bytes that make 76 columns
 std::string Base64Lines(std::string_view text) {
   std::string lines;
   for (size_t i = 0; i < text.size(); i += kBase64Line) {
-    absl::StrAppend(&lines, absl::Base64Escape(text.substr(i, kBase64Line)), "\r\n");
+    absl::StrAppend(&lines, absl::Base64Escape(std::string(text.substr(i, kBase64Line))), "\r\n");
   }
   return lines;
 }
@@ -63,7 +63,8 @@ std::string EncodedHeader(std::string_view text) {
     while (end < left.size() && end > 0 && (static_cast<unsigned char>(left[end]) & 0xC0) == 0x80) {
       --end;
     }
-    words.push_back(absl::StrCat("=?UTF-8?B?", absl::Base64Escape(left.substr(0, end)), "?="));
+    words.push_back(
+        absl::StrCat("=?UTF-8?B?", absl::Base64Escape(std::string(left.substr(0, end))), "?="));
     left.remove_prefix(end);
   }
   return absl::StrJoin(words, "\r\n ");

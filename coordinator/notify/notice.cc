@@ -61,7 +61,7 @@ NoticeEvent EndOf(v1::JobState state) {
 }
 
 std::string LinkTo(const v1::Job& job, std::string_view url_template) {
-  return absl::StrReplaceAll(url_template,
+  return absl::StrReplaceAll(std::string(url_template),
                              {{"{job}", absl::StrCat(job.id())}, {"{commit}", job.commit()}});
 }
 

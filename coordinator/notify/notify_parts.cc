@@ -11,7 +11,6 @@
 #include <memory>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "coordinator/access/private_files.h"
 
 namespace trainyard::coordinator {
@@ -137,7 +136,9 @@ bool IsMailAddress(std::string_view text) {
   return at != text.npos && at > 0 && at + 1 < text.size() && text.size() <= kAddressMax &&
          text[0] != '-' && text.find('@', at + 1) == text.npos &&
          std::ranges::all_of(text, [](unsigned char c) {
-           return c > 0x20 && c < 0x7F && !absl::StrContains("<>()[]\\,;:\"", static_cast<char>(c));
+           return c > 0x20 && c < 0x7F &&
+                  std::string_view("<>()[]\\,;:\"").find(static_cast<char>(c)) ==
+                      std::string_view::npos;
          });
 }
 

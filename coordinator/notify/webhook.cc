@@ -19,7 +19,7 @@ using nlohmann::json;
 constexpr size_t kTextMax = 1'500;  // Discord takes 2000 characters
 
 // A name is never a link, nor calls people up: @here, <!channel>.
-std::string ForChat(std::string_view text) {
+std::string ForChat(const std::string& text) {
   return absl::StrReplaceAll(text,
                              {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"@", "@\u200b"}});
 }

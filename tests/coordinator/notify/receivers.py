@@ -1,5 +1,5 @@
 """Real receivers of notifications for tests: an HTTP(S) server and, with aiosmtpd, a mail server with STARTTLS
-and AUTH. As a program: receivers.py http|https|mail FOLDER; prints its port, keeps what comes in as a line of
+and AUTH. As a program: receivers.py http|https|mail FOLDER [PORT]; prints its port, keeps what comes in as a line of
 JSON each in FOLDER/received, and serves until its input ends. FOLDER/certificate.pem vouches for it."""
 
 import asyncio
@@ -137,7 +137,8 @@ def decoded(message):
 
 def main():
     kind, folder = sys.argv[1:3]
-    receiver = MailReceiver(folder) if kind == "mail" else HttpReceiver(folder, tls=kind == "https")
+    port = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    receiver = MailReceiver(folder) if kind == "mail" else HttpReceiver(folder, tls=kind == "https", port=port)
     print(receiver.port, flush=True)
     sys.stdin.read()
 

@@ -97,7 +97,7 @@ void DeliveryQueue::Settle(std::list<Delivery> delivery, const Outcome& outcome)
 bool DeliveryQueue::Retry(std::list<Delivery>& delivery, const Outcome& outcome) {
   std::lock_guard lock(mutex_);
   Delivery& failed = delivery.front();
-  if (Overtaken(*failed.notice)) return false;
+  if (Overtaken(*failed.notice)) return true;
   const int doublings = std::min(failed.failures++, 30);
   const auto pause_ms =
       static_cast<double>(std::min(options_.pause_max_ms, options_.pause_ms << doublings));

@@ -52,7 +52,8 @@ class DeliveryQueue {
   // With the mutex held: the next one whose time has come, or nothing after waiting for it.
   std::list<Delivery> TakeDue(std::unique_lock<std::mutex>& lock);
   void Settle(std::list<Delivery> delivery, const Outcome& outcome);
-  // Puts it back to be tried again; false: there is no time or no use.
+  // Puts it back to be tried again, or drops it where its job's end came meanwhile; false: there is
+  // no time left.
   bool Retry(std::list<Delivery>& delivery, const Outcome& outcome);
   bool Overtaken(const JobNotice& notice) const;
 

@@ -104,10 +104,10 @@ TEST(NotifyFile, EveryProblemIsToldWithItsPlace) {
             "notify.yaml:1:30: mail[0].encryption: found none beside a password, expected starttls "
             "or tls: everybody on the way could read it"},
            {"mail: [{name: a, server: m, from: a@b, to: [\"a@b>\\r\\nBcc: c\"]}]",
-            "notify.yaml:1:45: mail[0].to[0]: found \"a@b>\\r\\nBcc: c\", expected an address such "
+            "notify.yaml:1:45: mail[0].to[0]: found \"a@b>\\x0d\\x0aBcc: c\", expected an address such "
             "as you@example.com"},
            {"commit_statuses: [{name: a}]",
-            "notify.yaml:1:20: commit_statuses[0]: found no token_file, expected token_file or "
+            "notify.yaml:1:19: commit_statuses[0]: found no token_file, expected token_file or "
             "token_env"},
            {"commit_statuses: [{name: a, token_file: odd-token}]",
             "notify.yaml:1:41: commit_statuses[0].token_file: found something else in it, expected "
@@ -116,7 +116,7 @@ TEST(NotifyFile, EveryProblemIsToldWithItsPlace) {
             "notify.yaml:1:10: job_url: found no {job} in it, expected a URL such as "
             "https://ci.example/trainyard/{job}"},
            {"give_up_after: 40d\nwebhooks: [{name: a, url: https://x}]",
-            "notify.yaml:1:16: give_up_after: found \"40d\", expected a duration"}}) {
+            "notify.yaml:1:16: give_up_after: found 40d, expected a duration"}}) {
     const std::string message = folder.Refusal(bad.text);
     EXPECT_THAT(message, testing::StartsWith(bad.message)) << bad.text;
     EXPECT_THAT(message, Not(HasSubstr("hidden"))) << bad.text;

@@ -5,6 +5,7 @@ JSON each in FOLDER/received, and serves until its input ends. FOLDER/certificat
 import asyncio
 import http.server
 import json
+import logging
 import os
 import ssl
 import subprocess
@@ -94,6 +95,7 @@ class MailReceiver:
 
     def __init__(self, folder):
         from aiosmtpd.smtp import SMTP, AuthResult
+        logging.getLogger("mail.log").setLevel(logging.CRITICAL + 1)  # clients that turn away are meant to
         received = self.received = Received(folder)
 
         class Handler:

@@ -42,7 +42,8 @@ void DeliveryQueue::Add(std::shared_ptr<const JobNotice> notice, Done done) {
       });
     }
     if (waiting_.size() >= options_.waiting_max) {
-      dropped.splice(dropped.end(), waiting_, waiting_.begin());
+      const auto oldest = std::ranges::min_element(waiting_, {}, &Delivery::deadline);
+      dropped.splice(dropped.end(), waiting_, oldest);
     }
     const int64_t age_ms = std::max<int64_t>(0, WallMs() - notice->time_ms());
     const auto now = Clock::now();
@@ -104,11 +105,10 @@ bool DeliveryQueue::Retry(std::list<Delivery>& delivery, const Outcome& outcome)
   std::uniform_real_distribution<> jitter(0.5, 1);
   const auto now = Clock::now();
   failed.due = now + milliseconds(static_cast<int64_t>(pause_ms * jitter(random_)));
-  if (outcome.retry_after_ms > 0) {
-    closed_until_ = std::max(closed_until_, now + milliseconds(outcome.retry_after_ms));
-    failed.due = std::max(failed.due, closed_until_);
-  }
+  const auto asked = now + milliseconds(outcome.retry_after_ms);
+  failed.due = std::max(failed.due, asked);
   if (failed.due > failed.deadline) return false;
+  closed_until_ = std::max(closed_until_, asked);
   if (failed.failures == 1) {
     spdlog::warn("notify {}: job {} could not be told of yet and is tried again: {}",
                  channel_->name(), failed.notice->job.id(), std::string(outcome.status.message()));

@@ -15,6 +15,7 @@ namespace trainyard::coordinator {
 namespace {
 
 constexpr long kConnectMs = 20'000;
+constexpr int64_t kRetryAfterMax = 365 * 86'400;  // seconds
 
 struct ListDeleter {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
@@ -83,7 +84,7 @@ class Transfer {
   int64_t retry_after_ms() const {
     curl_off_t seconds = 0;
     curl_easy_getinfo(curl_.get(), CURLINFO_RETRY_AFTER, &seconds);
-    return int64_t{seconds} * 1'000;
+    return std::min<int64_t>(seconds, kRetryAfterMax) * 1'000;
   }
   CURLcode result() const { return result_; }
 

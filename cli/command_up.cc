@@ -24,7 +24,7 @@ struct Options {
   int poll_ms = 0, poll_remote_ms = 0;
   std::vector<std::string> data_roots;
   std::string worker_binary;
-  std::string pools, hooks, http;
+  std::string pools, hooks, http, notify;
   bool allow_file_urls = false;
   bool listen_anywhere = false;
   bool require_token = false;
@@ -63,6 +63,7 @@ std::vector<std::string> Arguments(const Options& options) {
   add_file("--pools", options.pools);
   add_file("--hooks", options.hooks);
   if (!options.http.empty()) add("--http", options.http);
+  add_file("--notify", options.notify);
   if (options.poll_ms > 0) add("--poll-ms", std::to_string(options.poll_ms));
   if (options.poll_remote_ms > 0) add("--poll-remote-ms", std::to_string(options.poll_remote_ms));
   for (const std::string& name : options.tls_names) add("--tls-name", name);
@@ -192,6 +193,11 @@ void AddUp(CLI::App& app, Context& context) {
       ->add_option("--pools", options->pools,
                    "A file that says where else workers may be started: Docker hosts, Slurm "
                    "clusters (docs/pools.md)")
+      ->type_name("FILE");
+  command
+      ->add_option("--notify", options->notify,
+                   "A file that says who is told how jobs end: webhooks, mail, commit statuses "
+                   "(docs/notifications.md)")
       ->type_name("FILE");
   command
       ->add_option("--poll-ms", options->poll_ms,

@@ -7,7 +7,7 @@ install(TARGETS trainyard COMPONENT cli)
 install(TARGETS trainyard-coordinator COMPONENT coordinator)
 install(TARGETS trainyard-worker COMPONENT worker)
 install(FILES docs/spec.md docs/spec.schema.json docs/pools.md docs/pools.schema.json docs/hooks.md
-        docs/hooks.schema.json
+        docs/hooks.schema.json docs/notifications.md docs/notify.schema.json
         DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-coordinator
         COMPONENT coordinator)
 install(FILES docs/cli.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)

@@ -109,6 +109,9 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_option("--pools", service.pools_file,
                  "File that says where else workers may be started: Docker hosts, Slurm clusters "
                  "(docs/pools.md)");
+  app.add_option("--notify", service.notify_file,
+                 "File that says who is told how jobs end: webhooks, mail, commit statuses "
+                 "(docs/notifications.md)");
   app.add_option("--poll-ms", flags.poll_ms,
                  "Milliseconds between two looks at a watched repository [2000 for those on this "
                  "machine, 30000 for others]")

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <thread>
 #include <utility>
@@ -19,6 +20,8 @@
 #include "coordinator/launch/launchers.h"
 #include "coordinator/launch/pools_file.h"
 #include "coordinator/loop.h"
+#include "coordinator/notify/notifier.h"
+#include "coordinator/notify/notify_file.h"
 #include "coordinator/rpc/client_service.h"
 #include "coordinator/rpc/guarded_client.h"
 #include "coordinator/rpc/server.h"
@@ -113,6 +116,7 @@ class RunningService final : public Service {
     if (auto status = CheckOptions(options_); !status.ok()) return status;
     if (auto status = OpenPools(); !status.ok()) return status;
     if (auto status = OpenHooks(); !status.ok()) return status;
+    if (auto status = ReadNotifyFile(); !status.ok()) return status;
     if (auto status = OpenStore(); !status.ok()) return status;
     if (auto status = OpenLoop(); !status.ok()) return status;
     if (auto status = OpenAccess(); !status.ok()) return status;
@@ -165,6 +169,14 @@ class RunningService final : public Service {
     auto hooks = ReadHooks(options_.hooks_file);
     if (!hooks.ok()) return hooks.status();
     hook_list_ = *std::move(hooks);
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadNotifyFile() {
+    if (options_.notify_file.empty()) return absl::OkStatus();
+    auto notify = ReadNotify(options_.notify_file);
+    if (!notify.ok()) return notify.status();
+    notify_ = *std::move(notify);
     return absl::OkStatus();
   }
 
@@ -327,14 +339,20 @@ class RunningService final : public Service {
         client, ClientParts{loop_.get(), records_.get(), blobs_.get(), launchers_->by_pool(),
                             watcher_.get(), preparer_.get(), access_.get()});
     guarded_client_ = std::make_unique<GuardedClient>(access_.get(), client_.get());
+    if (notify_) {
+      notifier_ = std::make_unique<Notifier>(
+          Notifier::Options{*std::exchange(notify_, std::nullopt), access_->coordinator_id()},
+          loop_.get());
+    }
     effects_.Connect({loop_.get(), gateway_.get(), watcher_.get(), blobs_.get(), records_.get(),
-                      launchers_->by_pool()});
+                      launchers_->by_pool(), notifier_.get()});
   }
 
   const ServiceOptions options_;
   int threads_per_worker_ = 1;
-  std::vector<PoolConfig> pools_;  // of the pools file
-  std::vector<Hook> hook_list_;    // of the hooks file
+  std::vector<PoolConfig> pools_;       // of the pools file
+  std::vector<Hook> hook_list_;         // of the hooks file
+  std::optional<NotifyConfig> notify_;  // until the notifier has it
   std::string http_address_;
   std::vector<Listener> listeners_;
 
@@ -352,6 +370,7 @@ class RunningService final : public Service {
   std::unique_ptr<WorkerGateway> gateway_;
   std::unique_ptr<ClientService> client_;
   std::unique_ptr<GuardedClient> guarded_client_;
+  std::unique_ptr<Notifier> notifier_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -29,6 +29,7 @@ struct ServiceOptions {
   int threads_per_worker = 0;  // 0: the machine's cores, shared out
   std::string worker_binary;   // of the process pool
   std::string pools_file;      // docs/pools.md; empty: the process pool only
+  std::string notify_file;     // docs/notifications.md; empty: nobody is told
   std::vector<std::string> data_roots;
   bool allow_file_urls = false;
   std::string http;        // host:port of the HTTP listener; empty: none

@@ -285,9 +285,15 @@ class Decider {
  private:
   // The command is known; the file that it starts tells the rest.
   absl::StatusOr<v1::Detection> DescribeSaid() {
-    CommandHint hint = ReadCommand({said_.command().begin(), said_.command().end()});
+    std::vector<std::string> words(said_.command().begin(), said_.command().end());
+    if (words.size() >= 3 && words[1] == "-c" && words[0].ends_with("sh")) {
+      const std::vector<std::string> rest(words.begin() + 3, words.end());
+      words = ShellWords(words[2]);
+      words.insert(words.end(), rest.begin(), rest.end());
+    }
+    const CommandHint hint = ReadCommand(words);
     std::optional<Entry> entry = finder_.Find(hint);
-    if (!entry) entry = StartedByScript();
+    if (!entry) entry = StartedByScript(words);
     if (entry && entry->hint == &hint) entry->hint = nullptr;
     v1::Detection result;
     const absl::Status status =
@@ -297,8 +303,8 @@ class Decider {
   }
 
   // `sh run.sh`: what the script starts.
-  std::optional<Entry> StartedByScript() const {
-    for (const std::string& word : said_.command()) {
+  std::optional<Entry> StartedByScript(const std::vector<std::string>& words) const {
+    for (const std::string& word : words) {
       for (const CommandHint& hint : looked_.hints.commands) {
         if (word != hint.file && word != "./" + hint.file) continue;
         if (auto entry = finder_.Find(hint)) return entry;

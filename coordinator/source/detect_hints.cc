@@ -23,18 +23,6 @@ std::string_view Stripped(std::string_view text, std::string_view what = " \t\r"
   return text.substr(start, text.find_last_not_of(what) - start + 1);
 }
 
-std::vector<std::string> Words(std::string_view line) {
-  std::vector<std::string> words;
-  for (;;) {
-    const size_t start = line.find_first_not_of(" \t\r");
-    if (start == line.npos) return words;
-    line.remove_prefix(start);
-    const size_t end = std::min(line.size(), line.find_first_of(" \t\r"));
-    words.emplace_back(Stripped(line.substr(0, end), "\"'`,;&|()[]{}$@*"));
-    line.remove_prefix(end);
-  }
-}
-
 bool IsPython(std::string_view word) {
   word = BaseName(word);
   if (word == "torchrun") return true;
@@ -87,7 +75,7 @@ class HintReader {
       } else if (name.find("ockerfile") != name.npos) {
         ReadDocker();
       } else if (const bool readme = name.starts_with("README"); readme || text_[0] != '#') {
-        AddCommand(Words(text_), readme ? kHintReadme : kHintScript);
+        AddCommand(ShellWords(text_), readme ? kHintReadme : kHintScript);
       }
     }
     if (!entry_point_.text.empty()) AddContainerCommand({});
@@ -170,10 +158,10 @@ class HintReader {
     std::transform(word.begin(), word.end(), word.begin(), [](char c) { return std::toupper(c); });
     const std::string rest(Stripped(std::string_view(text_).substr(space)));
     if (word == "FROM") {
-      const std::vector<std::string> words = Words(rest);
+      const std::vector<std::string> words = ShellWords(rest);
       if (!words.empty()) hints_->images.push_back({path_, line_, text_, words[0]});
     } else if (word == "RUN") {
-      AddCommand(Words(rest), kHintScript);
+      AddCommand(ShellWords(rest), kHintScript);
     } else if (word == "ENTRYPOINT") {
       entry_words_ = ContainerWords(rest);
       entry_point_.line = line_;
@@ -185,7 +173,7 @@ class HintReader {
 
   static std::vector<std::string> ContainerWords(const std::string& text) {
     const auto json = nlohmann::json::parse(text, nullptr, false);
-    if (!json.is_array()) return Words(text);
+    if (!json.is_array()) return ShellWords(text);
     std::vector<std::string> words;
     for (const auto& item : json) {
       if (item.is_string()) words.push_back(item.get<std::string>());
@@ -232,6 +220,18 @@ bool IsHintFile(std::string_view path) {
 
 void ReadHints(const std::string& path, std::string_view content, Hints* hints) {
   HintReader(path, hints).Read(content);
+}
+
+std::vector<std::string> ShellWords(std::string_view line) {
+  std::vector<std::string> words;
+  for (;;) {
+    const size_t start = line.find_first_not_of(" \t\r");
+    if (start == line.npos) return words;
+    line.remove_prefix(start);
+    const size_t end = std::min(line.size(), line.find_first_of(" \t\r"));
+    words.emplace_back(Stripped(line.substr(0, end), "\"'`,;&|()[]{}$@*"));
+    line.remove_prefix(end);
+  }
 }
 
 CommandHint ReadCommand(const std::vector<std::string>& words) {

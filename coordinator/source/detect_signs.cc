@@ -232,9 +232,14 @@ std::optional<TrainingSign> TrainingOf(const PythonUse& use, std::string_view me
     case Framework::kOther:
       if (!OneOf(last, {"grad", "value_and_grad", "fit", "backward"})) return std::nullopt;
       return TrainingSign{Framework::kOther};
-    default:
+    case Framework::kNumpy:
       return std::nullopt;
+    case Framework::kNone:
+      break;
   }
+  // What a package that is not known hands out may be a model.
+  if (OneOf(Root(meaning), {"scipy", "pandas", "statsmodels"})) return std::nullopt;
+  return MethodSign(Receiver(meaning), last);
 }
 
 bool IsConvolution(std::string_view meaning) {

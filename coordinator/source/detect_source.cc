@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <initializer_list>
-#include <tuple>
 #include <utility>
 
 #include "coordinator/source/detect_signs.h"
@@ -43,15 +42,12 @@ bool IsForeign(std::string_view path) {
 }
 
 struct Found {
+  // What lies near the top comes first, and what is a program's before what is aside.
+  bool aside = false;
+  int64_t depth = 0;
   std::string path;
   int64_t bytes = 0;
-
-  // What lies near the top comes first, and what is a program's before what is aside.
-  auto Key() const {
-    return std::tuple(IsAside(path), std::count(path.begin(), path.end(), '/'),
-                      std::string_view(path));
-  }
-  bool operator<(const Found& other) const { return Key() < other.Key(); }
+  auto operator<=>(const Found&) const = default;
 };
 
 // The first `most` of all that were added, in whatever order.
@@ -60,7 +56,7 @@ class First {
   explicit First(int64_t most) : most_(most) {}
   void Add(const std::string& path, int64_t bytes) {
     ++seen_;
-    found_.insert({path, bytes});
+    found_.insert({IsAside(path), std::count(path.begin(), path.end(), '/'), path, bytes});
     if (static_cast<int64_t>(found_.size()) > most_) found_.erase(std::prev(found_.end()));
   }
   const std::set<Found>& found() const { return found_; }

@@ -22,12 +22,12 @@ namespace trainyard::coordinator {
 // What is looked at, at most. Whatever lies near the top of the repository goes first.
 struct DetectLimits {
   int64_t python_files = 2'000;
-  int64_t python_bytes = 8 << 20;
+  int64_t python_bytes = 4 << 20;
   int64_t notebooks = 100;
   int64_t notebook_bytes = 32 << 20;  // of each, outputs included
   int64_t hint_files = 200;
   std::chrono::milliseconds parse_file{2'000};
-  std::chrono::milliseconds parse_all{20'000};
+  std::chrono::milliseconds parse_all{10'000};
 };
 
 struct LookedAt {

@@ -29,6 +29,52 @@ TSNode Field(TSNode node, std::string_view name) {
   return ts_node_child_by_field_name(node, name.data(), name.size());
 }
 
+// The kinds of nodes that matter, by the number that the grammar gives each.
+enum class Kind : uint8_t {
+  kOther,
+  kComment,
+  kImport,
+  kPython2,
+  kDefinition,
+  kIf,
+  kBlock,
+  kText,
+  kCall,
+  kAssignment,
+  kAugmented,
+  kName,
+};
+
+Kind KindOf(TSNode node) {
+  static const std::vector<Kind> kKinds = [] {
+    const TSLanguage* language = tree_sitter_python();
+    std::vector<Kind> kinds(ts_language_symbol_count(language));
+    for (const auto& [name, kind] : std::initializer_list<std::pair<std::string_view, Kind>>{
+             {"comment", Kind::kComment},
+             {"import_statement", Kind::kImport},
+             {"import_from_statement", Kind::kImport},
+             {"print_statement", Kind::kPython2},
+             {"exec_statement", Kind::kPython2},
+             {"function_definition", Kind::kDefinition},
+             {"class_definition", Kind::kDefinition},
+             {"if_statement", Kind::kIf},
+             {"block", Kind::kBlock},
+             {"string_content", Kind::kText},
+             {"call", Kind::kCall},
+             {"assignment", Kind::kAssignment},
+             {"augmented_assignment", Kind::kAugmented},
+             {"attribute", Kind::kName},
+             {"identifier", Kind::kName}}) {
+      for (TSSymbol symbol = 0; symbol < kinds.size(); ++symbol) {
+        if (name == ts_language_symbol_name(language, symbol)) kinds[symbol] = kind;
+      }
+    }
+    return kinds;
+  }();
+  const TSSymbol symbol = ts_node_symbol(node);
+  return symbol < kKinds.size() ? kKinds[symbol] : Kind::kOther;
+}
+
 int LineOf(TSNode node) { return static_cast<int>(ts_node_start_point(node).row) + 1; }
 
 class Cursor {
@@ -90,13 +136,12 @@ class Reader {
 
   void Read(TSNode root) {
     Cursor cursor(root);
-    std::vector<Type> parents = {""};
+    std::vector<TSNode> parents = {root};
     for (;;) {
       // A scope that was opened at some depth holds what lies deeper.
       while (!open_.empty() && open_.back().depth >= parents.size()) open_.pop_back();
-      const TSNode node = cursor.node();
-      if (Visit(node, cursor.field(), parents) && cursor.Down()) {
-        parents.push_back(TypeOf(node));
+      if (const TSNode node = cursor.node(); Visit(cursor, parents) && cursor.Down()) {
+        parents.push_back(node);
         continue;
       }
       while (!cursor.Next()) {
@@ -119,49 +164,63 @@ class Reader {
   int scope() const { return open_.empty() ? kModuleScope : open_.back().scope; }
 
   // Whether to look at what is inside.
-  bool Visit(TSNode node, std::string_view field, const std::vector<Type>& parents) {
-    const Type type = TypeOf(node);
-    const Type parent = parents.back();
-    if (type == "comment") return false;
-    if ((type == "ERROR" || ts_node_is_missing(node)) && file_->error_line == 0) {
+  bool Visit(const Cursor& cursor, const std::vector<TSNode>& parents) {
+    const TSNode node = cursor.node();
+    if ((ts_node_is_error(node) || ts_node_is_missing(node)) && file_->error_line == 0) {
       file_->error_line = LineOf(node);
-    } else if (OneOf(type, {"import_statement", "import_from_statement"})) {
-      ReadImport(node);
-      return false;
-    } else if (OneOf(type, {"print_statement", "exec_statement"})) {
-      if (file_->python2_line == 0) file_->python2_line = LineOf(node);
-    } else if (OneOf(type, {"function_definition", "class_definition"}) && open_.empty()) {
-      OpenScope(node, parents.size(), parent == "decorated_definition");
-    } else if (type == "if_statement" && open_.empty() && IsMainGuard(node)) {
-      main_block_ = Field(node, "consequence").id;
-    } else if (type == "block" && node.id == main_block_) {
-      open_.push_back({kMainScope, parents.size()});
-    } else if (type == "string_content") {
-      if (Text(node) == "TRAINYARD_PARAMS_FILE" && file_->parameters_line == 0) {
-        file_->parameters_line = LineOf(node);
-      }
-    } else {
-      VisitExpression(node, type, field, parent);
+    }
+    switch (KindOf(node)) {
+      case Kind::kComment:
+        return false;
+      case Kind::kImport:
+        ReadImport(node);
+        return false;
+      case Kind::kPython2:
+        if (file_->python2_line == 0) file_->python2_line = LineOf(node);
+        break;
+      case Kind::kDefinition:
+        if (open_.empty()) {
+          OpenScope(node, parents.size(), TypeOf(parents.back()) == "decorated_definition");
+        }
+        break;
+      case Kind::kIf:
+        if (open_.empty() && IsMainGuard(node)) main_block_ = Field(node, "consequence").id;
+        break;
+      case Kind::kBlock:
+        if (node.id == main_block_) open_.push_back({kMainScope, parents.size()});
+        break;
+      case Kind::kText:
+        if (file_->parameters_line == 0 && Text(node) == "TRAINYARD_PARAMS_FILE") {
+          file_->parameters_line = LineOf(node);
+        }
+        break;
+      case Kind::kCall:
+        AddCall(node);
+        break;
+      case Kind::kAssignment:
+        ReadAssignment(node);
+        break;
+      case Kind::kAugmented:
+        ReadDescent(node, Field(node, "right"));
+        break;
+      case Kind::kName:
+        if (IsUse(cursor.field(), TypeOf(parents.back()))) {
+          AddUse({DottedName(node), LineOf(node), scope()});
+        }
+        break;
+      case Kind::kOther:
+        break;
     }
     return true;
   }
 
-  void VisitExpression(TSNode node, Type type, std::string_view field, Type parent) {
-    if (type == "call") {
-      AddCall(node);
-    } else if (type == "assignment") {
-      ReadAssignment(node);
-    } else if (type == "augmented_assignment") {
-      ReadDescent(node, Field(node, "right"));
-    } else if (type == "attribute" || type == "identifier") {
-      const bool part_of_name = (field == "function" && parent == "call") ||
-                                (parent == "attribute" && OneOf(field, {"object", "attribute"}));
-      const bool bound =
-          OneOf(field, {"name", "left", "alias"}) ||
-          OneOf(parent, {"parameters", "lambda_parameters", "typed_parameter", "pattern_list",
-                         "tuple_pattern", "list_splat_pattern", "dictionary_splat_pattern"});
-      if (!part_of_name && !bound) AddUse({DottedName(node), LineOf(node), scope()});
-    }
+  // A name that is neither part of a longer one nor bound here.
+  static bool IsUse(std::string_view field, Type parent) {
+    if (field == "function" && parent == "call") return false;
+    if (parent == "attribute" && OneOf(field, {"object", "attribute"})) return false;
+    return !OneOf(field, {"name", "left", "alias"}) &&
+           !OneOf(parent, {"parameters", "lambda_parameters", "typed_parameter", "pattern_list",
+                           "tuple_pattern", "list_splat_pattern", "dictionary_splat_pattern"});
   }
 
   bool IsMainGuard(TSNode node) const {

@@ -48,11 +48,13 @@ PythonProgram::PythonProgram(std::map<std::string, PythonFile> files,
   wide_edges_.resize(scopes_ + files_.size());
   bindings_.resize(files_.size());
   stars_.resize(files_.size());
+  closures_.resize(files_.size());
   outside_stars_.resize(files_.size());
   packages_.resize(files_.size());
   import_folders_.resize(files_.size());
   meanings_.resize(files_.size());
   for (int file = 0; file < this->files(); ++file) BindAll(file);
+  for (int file = 0; file < this->files(); ++file) FollowStars(file);
   for (int file = 0; file < this->files(); ++file) Connect(file);
 }
 
@@ -124,7 +126,8 @@ PythonProgram::Module PythonProgram::Below(const Module& package, const std::str
 }
 
 void PythonProgram::Bind(int file, const std::string& name, Binding binding) {
-  if (!name.empty()) bindings_[file].emplace(name, std::move(binding));
+  if (name.empty() || !bindings_[file].emplace(name, std::move(binding)).second) return;
+  binders_[name].push_back(file);  // files come in ascending order
 }
 
 void PythonProgram::BindAll(int file) {
@@ -179,7 +182,7 @@ void PythonProgram::BindFrom(int file, const PythonImport& import) {
     if (import.level > 0) return;
     packages_[file].emplace(std::string(Root(import.module)), import.line);
     if (import.name == "*") {
-      outside_stars_[file].push_back(import.module);
+      if (is_package_(Root(import.module))) outside_stars_[file].push_back(import.module);
     } else {
       Bind(file, import.as, {Kind::kOutside, import.module + "." + import.name});
     }
@@ -237,23 +240,32 @@ void PythonProgram::Connect(int file) {
   }
 }
 
+void PythonProgram::FollowStars(int file) {
+  std::vector<int>& closure = closures_[file];
+  closure = {file};
+  for (size_t i = 0; i < closure.size(); ++i) {
+    for (const int next : stars_[closure[i]]) {
+      if (closure.size() >= kStarsMax) return;
+      if (std::find(closure.begin(), closure.end(), next) == closure.end()) closure.push_back(next);
+    }
+  }
+}
+
 // The binding of a name in a file or in those that it takes all names from; `where` is the file
 // that has it. Null: none.
 const PythonProgram::Binding* PythonProgram::Lookup(int file, const std::string& name, int* where,
                                                     Binding* star) const {
-  std::vector<int> closure = {file};
-  for (size_t i = 0; i < closure.size(); ++i) {
-    *where = closure[i];
-    const auto found = bindings_[closure[i]].find(name);
-    if (found != bindings_[closure[i]].end()) return &found->second;
-    for (const int next : stars_[closure[i]]) {
-      if (closure.size() >= kStarsMax) break;
-      if (std::find(closure.begin(), closure.end(), next) == closure.end()) closure.push_back(next);
-    }
+  const auto binders = binders_.find(name);
+  for (const int next : closures_[file]) {
+    if (binders == binders_.end()) break;
+    const std::vector<int>& files = binders->second;
+    if (!std::binary_search(files.begin(), files.end(), next)) continue;
+    *where = next;
+    return &bindings_[next].find(name)->second;
   }
-  for (const int next : closure) {
+  *where = file;
+  for (const int next : closures_[file]) {
     for (const std::string& module : outside_stars_[next]) {
-      if (!is_package_(Root(module))) continue;
       *star = {Binding::Kind::kOutside, module + "." + name};
       return star;
     }

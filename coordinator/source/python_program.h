@@ -12,6 +12,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "coordinator/source/python_file.h"
@@ -87,6 +88,7 @@ class PythonProgram {
   void BindAll(int file);
   void BindImport(int file, const PythonImport& import);
   void BindFrom(int file, const PythonImport& import);
+  void FollowStars(int file);
   void Connect(int file);
   void ConnectWhole(Code from, int file) { AddEdge(from, scopes_ + file, true); }
   void AddEdge(Code from, Code to, bool wide);
@@ -101,8 +103,10 @@ class PythonProgram {
   std::vector<Code> first_;
   Code scopes_ = 0;  // of all files; what follows stands for all that a file has
   std::vector<std::map<std::string, Binding>> bindings_;
-  std::vector<std::vector<int>> stars_;                  // files from which all names come
-  std::vector<std::vector<std::string>> outside_stars_;  // modules from which all names come
+  std::vector<std::vector<int>> stars_;     // files from which all names come
+  std::vector<std::vector<int>> closures_;  // the file itself, and all that its stars lead to
+  std::unordered_map<std::string, std::vector<int>> binders_;  // the files that bind a name
+  std::vector<std::vector<std::string>> outside_stars_;        // modules from which all names come
   std::vector<std::map<std::string, int>> packages_;
   std::vector<std::optional<std::string>> import_folders_;
   std::vector<std::vector<std::string>> meanings_;

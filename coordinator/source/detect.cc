@@ -77,7 +77,6 @@ class Describer {
     ShowUses();
     ShowDevice();
     ShowChanges(entry);
-    WarnOfData();
     WarnOfPackages();
     return absl::OkStatus();
   }
@@ -98,9 +97,14 @@ class Describer {
     Show(looked_.At(python_.path(file), trainings_[0].line, shows));
   }
 
-  std::set<int> ReachedFiles() const {
-    std::set<int> files;
-    for (const Code code : reached_) files.insert(python_.PlaceOf(code).file);
+  // Nearest to the entry first.
+  std::vector<int> ReachedFiles() const {
+    std::vector<int> files;
+    std::set<int> seen;
+    for (const Code code : reached_) {
+      const int file = python_.PlaceOf(code).file;
+      if (seen.insert(file).second) files.push_back(file);
+    }
     return files;
   }
 
@@ -183,23 +187,21 @@ class Describer {
   }
 
   void ShowDevice() {
-    bool gpu = result_->program().cnn();
+    bool gpu_asked = false;
     bool cpu_asked = false;
-    bool forced = false;
+    bool cpu_forced = false;
     ForEachUse([&](const std::string& path, const PythonUse& use, const std::string& meaning) {
       const DeviceSign sign = DeviceOf(use, meaning);
       cpu_asked = cpu_asked || sign == DeviceSign::kCpuAsked;
-      if (sign == DeviceSign::kCpuForced && !forced) {
-        forced = true;
+      if (sign == DeviceSign::kCpuForced && !std::exchange(cpu_forced, true)) {
         Show(looked_.At(path, use.line, "keeps it off GPUs"));
-      } else if (sign == DeviceSign::kGpu && !asked_gpu_) {
-        asked_gpu_ = true;
+      } else if (sign == DeviceSign::kGpu && !std::exchange(gpu_asked, true)) {
         Show(looked_.At(path, use.line, "asks for a GPU"));
       }
     });
-    gpu = (gpu && !cpu_asked) || asked_gpu_;
-    const std::string& framework = result_->program().framework();
-    result_->set_gpu(gpu && !forced && framework != "sklearn");
+    const v1::Program& program = result_->program();
+    const bool wished = gpu_asked || (program.cnn() && !cpu_asked);
+    result_->set_gpu(wished && !cpu_forced && program.framework() != "sklearn");
   }
 
   void ShowChanges(const Entry* entry) {
@@ -214,19 +216,6 @@ class Describer {
       program.set_takes_changes(true);
       Show(looked_.At(python_.path(file), line, "takes changes from outside"));
       return;
-    }
-  }
-
-  void WarnOfData() {
-    for (const std::string& name : result_->datasets()) {
-      const bool given =
-          std::any_of(said_.data().begin(), said_.data().end(),
-                      [&](const v1::ProgramData& data) { return data.name() == name; });
-      if (given || said_.network()) continue;
-      result_->add_warnings(
-          fmt::format("it loads {}, which needs the network: give it under program.data, or set "
-                      "program.network: true",
-                      name));
     }
   }
 
@@ -255,7 +244,6 @@ class Describer {
   v1::Detection* const result_;
   std::vector<Code> reached_;
   std::vector<Training> trainings_;
-  bool asked_gpu_ = false;
 };
 
 // How to say which program is meant, ready to paste.
@@ -345,9 +333,10 @@ class Decider {
     std::string text = fmt::format("found {} programs that train, expected one:", finder_.best());
     for (size_t i = 0; i < std::min(finder_.best(), kShownMax); ++i) {
       const Entry& entry = finder_.entries()[i];
-      const auto trainings = finder_.TrainingsOf(entry.start);
-      text += fmt::format("\n  {}: {}", EvidenceText(looked_.program->path(entry.file)),
-                          trainings.empty() ? "" : TrainingLine(trainings[0], "trains"));
+      const Training training = finder_.TrainingsOf(entry.start).front();
+      const bool itself = looked_.program->PlaceOf(training.code).file == entry.file;
+      const std::string path = EvidenceText(looked_.program->path(entry.file));
+      text += "\n  " + (itself ? "" : path + ": ") + TrainingLine(training, "trains");
     }
     return text + Rest(finder_.best()) + "\n" + HowToSay(CommandOf(finder_.entries()[0]));
   }
@@ -436,6 +425,20 @@ absl::StatusOr<v1::Detection> Detect(const SourceFiles& files, const v1::Program
     if (*has_network) return native;
   }
   return Decider(*looked, said).Decide();
+}
+
+void WarnOfData(v1::Detection* detection) {
+  const v1::Program& program = detection->program();
+  for (const std::string& name : detection->datasets()) {
+    const bool given =
+        std::any_of(program.data().begin(), program.data().end(),
+                    [&](const v1::ProgramData& data) { return data.name() == name; });
+    if (given || program.network()) continue;
+    detection->add_warnings(
+        fmt::format("it loads {}, which needs the network: give it under program.data, or set "
+                    "program.network: true",
+                    name));
+  }
 }
 
 }  // namespace trainyard::coordinator

@@ -20,4 +20,7 @@ namespace trainyard::coordinator {
 absl::StatusOr<v1::Detection> Detect(const SourceFiles& files, const v1::Program& said,
                                      const DetectLimits& limits = {});
 
+// Warns of each data set that the program loads and that it is neither given nor may fetch.
+void WarnOfData(v1::Detection* detection);
+
 }  // namespace trainyard::coordinator

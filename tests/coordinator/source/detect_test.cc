@@ -161,9 +161,16 @@ TEST(DetectSaid, AProgramInAnotherLanguageIsRunAsItIsSaid) {
 
 TEST(DetectSaid, ConfiguredDataNeedsNoNetwork) {
   v1::Program said;
-  said.add_data()->set_name("fashion_mnist");
-  const auto found = Detect(CorpusFiles("keras_sequential"), said);
+  auto found = Detect(CorpusFiles("keras_sequential"), said);
   ASSERT_TRUE(found.ok()) << found.status();
+  WarnOfData(&*found);
+  EXPECT_THAT(found->warnings(),
+              ElementsAre("it loads fashion_mnist, which needs the network: give it under "
+                          "program.data, or set program.network: true"));
+  said.add_data()->set_name("fashion_mnist");
+  found = Detect(CorpusFiles("keras_sequential"), said);
+  ASSERT_TRUE(found.ok()) << found.status();
+  WarnOfData(&*found);
   EXPECT_THAT(found->warnings(), testing::IsEmpty());
   EXPECT_EQ(found->program().data(0).name(), "fashion_mnist");
 }

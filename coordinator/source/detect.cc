@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/str_replace.h"
 #include "coordinator/source/detect_entry.h"
 #include "coordinator/source/detect_signs.h"
 #include "coordinator/source/yaml_tree.h"
@@ -247,7 +248,10 @@ class Describer {
 };
 
 // How to say which program is meant, ready to paste.
-std::string HowToSay(const std::string& command) {
+std::string HowToSay(std::string command) {
+  if (command.find(": ") != command.npos || command.find(" #") != command.npos) {
+    command = "'" + absl::StrReplaceAll(command, {{"'", "''"}}) + "'";  // as YAML quotes it
+  }
   return fmt::format("Say what to run in trainyard.yaml:\n\nprogram:\n  command: {}", command);
 }
 
@@ -273,12 +277,8 @@ class Decider {
  private:
   // The command is known; the file that it starts tells the rest.
   absl::StatusOr<v1::Detection> DescribeSaid() {
-    std::vector<std::string> words(said_.command().begin(), said_.command().end());
-    if (words.size() >= 3 && words[1] == "-c" && words[0].ends_with("sh")) {
-      const std::vector<std::string> rest(words.begin() + 3, words.end());
-      words = ShellWords(words[2]);
-      words.insert(words.end(), rest.begin(), rest.end());
-    }
+    const std::vector<std::string> words =
+        WithoutShell({said_.command().begin(), said_.command().end()});
     const CommandHint hint = ReadCommand(words);
     std::optional<Entry> entry = finder_.Find(hint);
     if (!entry) entry = StartedByScript(words);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/source/text.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -266,7 +267,9 @@ std::vector<std::string> EntryFinder::Command(const Entry& entry) const {
       command = {"python3", "-m", module};
     }
   }
-  if (entry.hint != nullptr) {
+  const auto is_text = [](const std::string& word) { return FindInvalidUtf8(word) == word.npos; };
+  if (entry.hint != nullptr &&
+      std::all_of(entry.hint->arguments.begin(), entry.hint->arguments.end(), is_text)) {
     command.insert(command.end(), entry.hint->arguments.begin(), entry.hint->arguments.end());
   }
   if (prefix.empty() || !IsPlain(prefix)) return command;

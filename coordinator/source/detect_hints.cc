@@ -23,6 +23,19 @@ std::string_view Stripped(std::string_view text, std::string_view what = " \t\r"
   return text.substr(start, text.find_last_not_of(what) - start + 1);
 }
 
+// The words of a line for a shell, without its quotes and signs.
+std::vector<std::string> ShellWords(std::string_view line) {
+  std::vector<std::string> words;
+  for (;;) {
+    const size_t start = line.find_first_not_of(" \t\r");
+    if (start == line.npos) return words;
+    line.remove_prefix(start);
+    const size_t end = std::min(line.size(), line.find_first_of(" \t\r"));
+    words.emplace_back(Stripped(line.substr(0, end), "\"'`,;&|()[]{}$@*"));
+    line.remove_prefix(end);
+  }
+}
+
 bool IsPython(std::string_view word) {
   word = BaseName(word);
   if (word == "torchrun") return true;
@@ -173,7 +186,7 @@ class HintReader {
 
   static std::vector<std::string> ContainerWords(const std::string& text) {
     const auto json = nlohmann::json::parse(text, nullptr, false);
-    if (!json.is_array()) return ShellWords(text);
+    if (!json.is_array()) return {"sh", "-c", text};
     std::vector<std::string> words;
     for (const auto& item : json) {
       if (item.is_string()) words.push_back(item.get<std::string>());
@@ -185,7 +198,10 @@ class HintReader {
   void AddContainerCommand(const std::vector<std::string>& words) {
     std::vector<std::string> all = std::exchange(entry_words_, {});
     all.insert(all.end(), words.begin(), words.end());
-    CommandHint hint = ReadCommand(all);
+    const bool shell = all.size() >= 3 && all[1] == "-c";
+    CommandHint hint = ReadCommand(WithoutShell(all));
+    // What a shell would replace is not known here.
+    if (shell && all[2].find_first_of("$&|;<>*`'\"\\") != std::string::npos) hint.arguments.clear();
     if (words.empty()) {
       hint.line = entry_point_.line;
       hint.text = entry_point_.text;
@@ -222,16 +238,11 @@ void ReadHints(const std::string& path, std::string_view content, Hints* hints) 
   HintReader(path, hints).Read(content);
 }
 
-std::vector<std::string> ShellWords(std::string_view line) {
-  std::vector<std::string> words;
-  for (;;) {
-    const size_t start = line.find_first_not_of(" \t\r");
-    if (start == line.npos) return words;
-    line.remove_prefix(start);
-    const size_t end = std::min(line.size(), line.find_first_of(" \t\r"));
-    words.emplace_back(Stripped(line.substr(0, end), "\"'`,;&|()[]{}$@*"));
-    line.remove_prefix(end);
-  }
+std::vector<std::string> WithoutShell(std::vector<std::string> words) {
+  if (words.size() < 3 || words[1] != "-c" || !words[0].ends_with("sh")) return words;
+  std::vector<std::string> line = ShellWords(words[2]);
+  line.insert(line.end(), words.begin() + 3, words.end());
+  return line;
 }
 
 CommandHint ReadCommand(const std::vector<std::string>& words) {

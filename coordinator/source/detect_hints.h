@@ -46,7 +46,7 @@ void ReadHints(const std::string& path, std::string_view content, Hints* hints);
 // The Python program that a command line starts: its target, module and arguments are set, or
 // nothing is.
 CommandHint ReadCommand(const std::vector<std::string>& words);
-// The words of a line for a shell, without its quotes and signs.
-std::vector<std::string> ShellWords(std::string_view line);
+// `sh -c LINE` as the words of the line, without quotes and signs; other commands as they are.
+std::vector<std::string> WithoutShell(std::vector<std::string> words);
 
 }  // namespace trainyard::coordinator

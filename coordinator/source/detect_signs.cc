@@ -118,14 +118,14 @@ constexpr std::string_view kStandardLibrary =
     "weakref webbrowser winreg xml xmlrpc zipapp zipfile zipimport zlib zoneinfo pip setuptools "
     "wheel pkg_resources python python3 six typing_extensions trainyard_program ";
 
-// Import names of what the images have.
-constexpr std::string_view kEveryImage = " numpy ";
+// Import names of what the images have, as the lists of docker/ install it.
+constexpr std::string_view kEveryImage =
+    " numpy scipy pandas sklearn matplotlib mpl_toolkits PIL joblib cloudpickle threadpoolctl "
+    "dateutil pytz packaging cycler kiwisolver ";
 constexpr std::string_view kKerasImage =
-    " keras tensorflow h5py scipy pandas sklearn matplotlib PIL absl google yaml packaging ";
-constexpr std::string_view kTorchImage =
-    " torch torchvision scipy pandas sklearn matplotlib PIL yaml packaging ";
-constexpr std::string_view kSklearnImage =
-    " sklearn scipy pandas matplotlib PIL joblib threadpoolctl yaml packaging ";
+    " keras tensorflow h5py absl google requests rich optree ml_dtypes termcolor "
+    "wrapt ";
+constexpr std::string_view kTorchImage = " torch torchvision requests yaml psutil sympy ";
 
 bool Has(std::string_view list, std::string_view name) {
   return list.find(" " + std::string(name) + " ") != list.npos;
@@ -138,6 +138,7 @@ std::string PackageName(std::string_view requirement) {
       {"scikit-learn", "sklearn"},
       {"pillow", "PIL"},
       {"pyyaml", "yaml"},
+      {"python-dateutil", "dateutil"},
       {"opencv-python", "cv2"},
       {"opencv-python-headless", "cv2"},
       {"scikit-image", "skimage"},
@@ -336,8 +337,7 @@ bool ImageHas(std::string_view framework, std::string_view package) {
   if (Has(kStandardLibrary, name) || Has(kEveryImage, name)) return true;
   if (framework == "keras") return Has(kKerasImage, name);
   if (framework == "torch") return Has(kTorchImage, name);
-  if (framework == "sklearn") return Has(kSklearnImage, name);
-  return true;  // whoever names the image of other frameworks knows what it has
+  return framework == "other";  // whoever names the image of other frameworks knows what it has
 }
 
 }  // namespace trainyard::coordinator

@@ -131,10 +131,21 @@ bool IsForeign(std::string_view text) {
   if (start == text.npos || !text.substr(start).starts_with("%%")) return false;
   const std::string_view magic = text.substr(start + 2);
   const std::string_view name = magic.substr(0, magic.find_first_of(" \t\r\n"));
-  for (const std::string_view python : {"time", "timeit", "capture", "prun", "python3", "python"}) {
+  for (const std::string_view python : {"time", "timeit", "capture"}) {
     if (name == python) return false;
   }
   return true;
+}
+
+// Whether only Jupyter understands the line: a %magic, a !command, a question, `x = !command`.
+bool IsMagic(std::string_view line) {
+  if (line.empty()) return false;
+  if (line[0] == '%' || line[0] == '!' || line[0] == '?') return true;
+  if (line.back() == '?' && line.find('#') == line.npos) return true;
+  const size_t equals = line.find('=');
+  if (equals == line.npos) return false;
+  const std::string_view value = Stripped(line.substr(equals + 1));
+  return !value.empty() && (value[0] == '%' || value[0] == '!');
 }
 
 int AppendCell(std::string_view text, std::string* python) {
@@ -143,7 +154,7 @@ int AppendCell(std::string_view text, std::string* python) {
     const std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(text.size(), line.size() + 1));
     const std::string_view stripped = Stripped(line);
-    if (!stripped.empty() && (stripped[0] == '%' || stripped[0] == '!' || stripped[0] == '?')) {
+    if (IsMagic(stripped)) {
       python->append(line.substr(0, line.size() - stripped.size()));
       python->append("pass");
     } else {

@@ -56,7 +56,8 @@ void BuildApp(CLI::App& app, Context& context) {
   app.add_option("--coordinator", context.coordinator,
                  "The coordinator, HOST:PORT or unix:PATH (default 127.0.0.1:7700; environment: "
                  "TRAINYARD_COORDINATOR)")
-      ->type_name("ADDRESS");
+      ->type_name("ADDRESS")
+      ->each([&context](const std::string&) { context.coordinator_named = true; });
   app.add_option("--access", context.access.folder,
                  "Folder with what the coordinator asks for: token, ca.pem (environment: "
                  "TRAINYARD_ACCESS)")
@@ -73,6 +74,7 @@ void BuildApp(CLI::App& app, Context& context) {
   AddUp(app, context);
   AddTrain(app, context);
   AddSubmit(app, context);
+  AddDetect(app, context);
   AddWatchAndWait(app, context);
   AddJob(app, context);
   AddTweak(app, context);
@@ -166,6 +168,7 @@ int Run(int argc, const char* const* argv, const Environment& environment) {
   if (const char* address = std::getenv("TRAINYARD_COORDINATOR");
       address != nullptr && *address != '\0') {
     context.coordinator = address;
+    context.coordinator_named = true;
   }
   CLI::App app("", "trainyard");
   BuildApp(app, context);

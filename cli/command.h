@@ -23,6 +23,7 @@ struct Context {
 
   const Environment& environment;
   std::string coordinator = "127.0.0.1:7700";  // as typed
+  bool coordinator_named = false;              // somebody typed it, or the environment has it
   AccessOptions access;
   std::string output = "table";
   std::unique_ptr<Client> client;  // there once the arguments have been read
@@ -38,6 +39,7 @@ struct Context {
 void AddUp(CLI::App& app, Context& context);
 void AddTrain(CLI::App& app, Context& context);
 void AddSubmit(CLI::App& app, Context& context);
+void AddDetect(CLI::App& app, Context& context);
 void AddWatchAndWait(CLI::App& app, Context& context);
 void AddJob(CLI::App& app, Context& context);
 void AddTweak(CLI::App& app, Context& context);
@@ -73,6 +75,10 @@ struct SubmitOptions {
 };
 // SOURCE, --target, --budget, --set and --file.
 void AddSubmitOptions(CLI::App* command, SubmitOptions& options);
+// Says in the request where the source is: PATH, PATH@REV, URL or URL@REV; of a folder it uploads
+// what is there, with `spec_file` in place of its trainyard.yaml unless that is empty.
+absl::Status NameSource(Context& context, const std::string& text, const std::string& spec_file,
+                        v1::SubmitJobRequest* request);
 // Makes the job; of a folder it uploads what is there.
 absl::StatusOr<v1::SubmitJobResponse> SubmitSource(Context& context, const SubmitOptions& options);
 // Says which job it is: to programs as the result if it is one (`line`: on one line).

@@ -118,28 +118,35 @@ absl::StatusOr<int> Submit(Context& context, const Options& options) {
 
 }  // namespace
 
-absl::StatusOr<v1::SubmitJobResponse> SubmitSource(Context& context, const SubmitOptions& options) {
-  auto request = MakeRequest(options);
-  if (!request.ok()) return request.status();
-  const auto source = ParseSource(options.source);
+absl::Status NameSource(Context& context, const std::string& text, const std::string& spec_file,
+                        v1::SubmitJobRequest* request) {
+  const auto source = ParseSource(text);
   if (!source.ok()) return source.status();
   if (source->kind == Source::Kind::kRemote) {
-    if (!options.spec_file.empty()) {
+    if (!spec_file.empty()) {
       return absl::InvalidArgumentError(
           "--file: goes with a folder only; a repository brings its own trainyard.yaml");
     }
     request->set_url(source->location);
     request->set_revision(source->revision);
-  } else {
-    const auto tree = ReadTree(*source, options.spec_file);
-    if (!tree.ok()) return tree.status();
-    for (const std::string& note : tree->notes) context.err() << "trainyard: " << note << "\n";
-    const auto snapshot = Upload(context, *tree);
-    if (!snapshot.ok()) return snapshot.status();
-    request->set_snapshot_sha256(*snapshot);
-    request->set_source(source->location);
-    request->set_commit(tree->commit);
+    return absl::OkStatus();
   }
+  const auto tree = ReadTree(*source, spec_file);
+  if (!tree.ok()) return tree.status();
+  for (const std::string& note : tree->notes) context.err() << "trainyard: " << note << "\n";
+  const auto snapshot = Upload(context, *tree);
+  if (!snapshot.ok()) return snapshot.status();
+  request->set_snapshot_sha256(*snapshot);
+  request->set_source(source->location);
+  request->set_commit(tree->commit);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::SubmitJobResponse> SubmitSource(Context& context, const SubmitOptions& options) {
+  auto request = MakeRequest(options);
+  if (!request.ok()) return request.status();
+  const absl::Status named = NameSource(context, options.source, options.spec_file, &*request);
+  if (!named.ok()) return named;
   return Send(context, *request);
 }
 

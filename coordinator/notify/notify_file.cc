@@ -11,6 +11,7 @@
 #include "absl/strings/strip.h"
 #include "coordinator/notify/commit_status.h"
 #include "coordinator/notify/notify_parts.h"
+#include "coordinator/source/config_file.h"
 #include "coordinator/source/spec_values.h"
 
 namespace trainyard::coordinator {

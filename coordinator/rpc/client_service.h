@@ -75,6 +75,9 @@ class ClientService final
   grpc::Status SubmitJob(grpc::ServerContext* context, const v1::SubmitJobRequest* request,
                          v1::SubmitJobResponse* response) override;
 
+  grpc::Status Detect(grpc::ServerContext* context, const v1::DetectRequest* request,
+                      v1::Detection* response) override;
+
   grpc::Status GetJob(grpc::ServerContext* context, const v1::GetJobRequest* request,
                       v1::Job* response) override;
   grpc::Status ListJobs(grpc::ServerContext* context, const v1::ListJobsRequest* request,

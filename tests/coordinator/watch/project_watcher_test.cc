@@ -45,6 +45,9 @@ class ScriptedPreparer final : public SourcePreparer {
                                                 const SpecWishes&) override {
     return absl::UnimplementedError("not asked for here");
   }
+  absl::StatusOr<v1::Detection> Detect(const v1::DetectRequest&) override {
+    return absl::UnimplementedError("not asked for here");
+  }
   absl::StatusOr<Accepted> AcceptUpload(const std::string&) override {
     return absl::UnimplementedError("not asked for here");
   }

@@ -140,6 +140,10 @@ absl::StatusOr<Command> Attempt::MakeCommand() {
   const v1::Program& program = start_.spec().program();
   std::vector<std::string> argv(program.command().begin(), program.command().end());
   if (argv.empty()) return absl::InvalidArgumentError("program.command: found none");
+  if (argv.size() == 3 && argv[0] == "sh" && argv[1] == "-c") {
+    // A shell would be gone at a SIGTERM before what it runs has stored its checkpoint.
+    argv[2] = "trap 'exit 143' TERM\n" + argv[2];
+  }
   Command command;
   command.environment = ProgramEnvironment(start_, options_, space_, resume_from_);
   command.folder = space_.source;
@@ -398,18 +402,21 @@ State Attempt::StateNow() const {
           .parameters = model_.parameters};
 }
 
-// The last epoch's checkpoint, with all that was written up to the end; unless that is stored.
+// The last epoch's checkpoint, with all that was written up to the end; unless that is stored, or
+// there is nothing of that epoch: an older one's entry is not what it was worth.
 void Attempt::StoreAtEnd(bool released) {
   const std::vector<std::string> files = ModelFiles(space_);
-  const bool stored = !released && stored_epoch_ == epochs_.done() && files.empty() &&
-                      StampFiles(space_.output) == stored_output_;
-  if (stored) return;
+  const Stamps output = StampFiles(space_.output);
+  const std::optional<Entry> newest = NewestEntry(space_);
   State state = StateNow();
-  state.step = released ? last_row_.step : epochs_.Mark();
   if (!FindEntry(space_, state.entry)) {
-    const std::optional<Entry> newest = NewestEntry(space_);
-    state.entry = newest ? newest->name : "";
+    state.entry = newest && newest != stored_entry_ ? newest->name : "";
   }
+  const bool stored =
+      !released && stored_epoch_ == epochs_.done() && files.empty() && output == stored_output_;
+  const bool nothing = state.entry.empty() && files.empty() && output.empty();
+  if (stored || (nothing && stored_epoch_ > 0)) return;
+  state.step = released ? last_row_.step : epochs_.Mark();
   Store(std::move(state), files, /*end_of_epoch=*/true, /*last=*/true);
 }
 

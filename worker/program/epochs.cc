@@ -32,6 +32,7 @@ Epochs::Verdict Epochs::Add(EpochLine line, std::vector<EpochLine>* rows) {
 }
 
 void Epochs::Judge(const Judgement& judgement, Source source) {
+  if (std::isnan(judgement.accuracy) && std::isnan(judgement.loss)) return;
   if (source < source_ && judged()) return;
   judgement_ = judgement;
   source_ = source;

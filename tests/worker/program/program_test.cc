@@ -25,8 +25,8 @@ while [ $epoch -lt $last ]; do
   echo $epoch > "$TRAINYARD_CHECKPOINT_DIR/.e$epoch/epoch"
   echo "weights $epoch" > "$TRAINYARD_CHECKPOINT_DIR/.e$epoch/model.bin"
   mv "$TRAINYARD_CHECKPOINT_DIR/.e$epoch" "$TRAINYARD_CHECKPOINT_DIR/e$epoch"
-  echo "{\"epoch\": $epoch, \"loss\": 1.5, \"val_accuracy\": 0.$epoch, \"checkpoint\": \"e$epoch\"}" \
-    >> "$TRAINYARD_METRICS_FILE"
+  values="\"loss\": 1.5, \"val_accuracy\": 0.$epoch, \"checkpoint\": \"e$epoch\""
+  echo "{\"epoch\": $epoch, $values}" >> "$TRAINYARD_METRICS_FILE"
 done
 )";
 
@@ -201,6 +201,29 @@ TEST_F(ProgramRunnerTest, AStopLetsItCheckpointAndTheNextAttemptGoesOnFromThere)
   EXPECT_EQ(record.ended()->outcome(), AttemptEnded::COMPLETED) << record.ended()->message();
   EXPECT_EQ(record.epochs().back().epoch(), 2);
   EXPECT_THAT(gateway_.blob(record.checkpoints().back().sha256()), HasSubstr("middle"));
+}
+
+TEST_F(ProgramRunnerTest, AShellWaitsForWhatItRunsWhenItIsStopped) {
+  const v1::Start start = StartOf({{.name = "train.py", .content = R"(
+import os, signal, sys, time
+def stop(*_):
+    time.sleep(0.3)
+    path = os.environ['TRAINYARD_CHECKPOINT_DIR']
+    open(path + '/.x', 'w').write('middle')
+    os.rename(path + '/.x', path + '/stopped')
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+print('epoch=1 val_accuracy=0.1\nepoch=2 val_accuracy=0.2')
+while True: time.sleep(0.05)
+)"}},
+                                  {"sh", "-c", "cd . && python3 train.py; echo afterwards"});
+  const auto agent = Agent();
+  gateway_.SendStart(start);
+  gateway_.WaitFor("an epoch", [](const Record& r) { return !r.epochs().empty(); });
+  gateway_.SendStop(start.attempt(), true);
+  const Record record = WaitForEnd(1);
+  ASSERT_THAT(record.checkpoints(), SizeIs(1)) << record.ended()->message();
+  EXPECT_THAT(gateway_.blob(record.checkpoints()[0].sha256()), HasSubstr("middle"));
 }
 
 TEST_F(ProgramRunnerTest, WhoDoesNotHeedTheStopIsKilled) {

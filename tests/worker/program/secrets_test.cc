@@ -42,7 +42,8 @@ for pid in filter(str.isdigit, os.listdir('/proc')):
                 if secret in memory.read(end - start): found.append(f'memory of {pid}')
     except (OSError, ValueError, OverflowError): pass
     try:
-        for fd in os.listdir(f'/proc/{pid}/fd'): look(f'/proc/{pid}/fd/{fd}', f'file {fd} of {pid}')
+        for fd in os.listdir(f'/proc/{pid}/fd'):
+            look(f'/proc/{pid}/fd/{fd}', f'file {fd} of {pid}')
     except OSError: pass
 for folder, _, files in os.walk(os.environ['HOME'] + '/../../..'):
     for name in files: look(os.path.join(folder, name), name)

@@ -151,16 +151,22 @@ std::vector<Said> PrintedMetrics::Add(std::string_view line) {
   if (open_ && batches > 0 && batches_ == 0) batches_ = batches;
   // A line that is the open epoch's own. An evaluation shows other batches.
   const bool own = open_ && (epoch > 0 || (batches > 0 && batches == batches_));
+  // One that says an accuracy outside of the epoch's own lines: what the program has now is worth
+  // it.
+  const auto judges = [](const Pair& pair) {
+    return IsAccuracy(pair.name) && !IsHeldOut(pair.name) && !pair.name.starts_with("train");
+  };
+  const bool judging = !own && std::any_of(pairs.begin(), pairs.end(), judges);
   Judgement judgement;
   for (const Pair& pair : pairs) {
     const bool loss = IsLoss(pair.name);
-    if (own || (open_ && (IsHeldOut(pair.name) || (loss && !IsTest(pair.name) && batches == 0)))) {
+    const bool epochs_own = own || IsHeldOut(pair.name) || (loss && batches == 0 && !judging);
+    if (open_ && epochs_own) {
       AddTo(*open_, pair);
-    } else if (IsAccuracy(pair.name) && !pair.name.starts_with("train")) {
-      judgement.accuracy = Share(pair);
-    } else if (loss && std::isfinite(pair.value)) {
-      judgement.loss = pair.value;
+    } else if (judges(pair) || IsHeldOut(pair.name)) {
+      if (IsAccuracy(pair.name)) judgement.accuracy = Share(pair);
     }
+    if (loss && judging && std::isfinite(pair.value)) judgement.loss = pair.value;
   }
   if (std::isnan(judgement.accuracy)) return said;
   if (open_) {

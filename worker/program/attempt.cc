@@ -388,7 +388,7 @@ Ending Attempt::StoppedEnding() {
   const std::optional<agent::StopRequest> stop = control_.stop();
   const bool wanted = stop && stop->checkpoint;
   if (wanted) StoreOnStop();
-  return Stopped(*publisher_, control_, step(), wanted, space_.packed);
+  return Stopped(*publisher_, control_, step(), wanted && stored_any_, space_.packed);
 }
 
 State Attempt::StateNow() const {
@@ -443,6 +443,7 @@ void Attempt::Store(State state, const std::vector<std::string>& files, bool end
                       ", the program goes on: ", blob.status().message()));
     return;
   }
+  stored_any_ = true;
   stored_entry_ = entry;
   stored_output_ = StampFiles(space_.output);
   stored_epoch_ = state.epoch;

@@ -86,6 +86,7 @@ class Attempt {
   std::optional<Entry> stored_entry_;
   Stamps stored_output_;
   int stored_epoch_ = 0;
+  bool stored_any_ = false;  // by this attempt
 };
 
 }  // namespace trainyard::program

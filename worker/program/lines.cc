@@ -1,6 +1,7 @@
 #include "worker/program/lines.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace trainyard::program {
 namespace {
@@ -37,26 +38,41 @@ size_t CharacterLength(std::string_view text) {
   return length;
 }
 
+// Where what follows the last `c` starts; 0 without one. Logs may be large, and this is fast.
+size_t AfterLast(std::string_view text, char c) {
+  const void* const last = memrchr(text.data(), c, text.size());
+  return last == nullptr ? 0
+                         : static_cast<size_t>(static_cast<const char*>(last) - text.data()) + 1;
+}
+
 }  // namespace
 
 void LineSplitter::Feed(std::string_view bytes, const Sink& sink) {
-  while (!bytes.empty()) {
-    const size_t at = std::min(bytes.find_first_of("\n\r\b"), bytes.size());
-    if (at > 0) {
-      if (overwritten_) line_.clear();
-      overwritten_ = cut_ = overwritten_ ? false : cut_;
-      const size_t room = longest_ - line_.size();
-      line_.append(bytes.substr(0, std::min(at, room)));
-      cut_ = cut_ || at > room;
-    }
-    if (at == bytes.size()) return;
-    if (bytes[at] == '\n') {
-      Flush(sink);
-    } else {
-      overwritten_ = true;
-    }
-    bytes.remove_prefix(at + 1);
+  for (;;) {
+    const size_t end = std::min(bytes.find('\n'), bytes.size());
+    Write(bytes.substr(0, end));
+    if (end == bytes.size()) return;
+    Flush(sink);
+    bytes.remove_prefix(end + 1);
   }
+}
+
+void LineSplitter::Write(std::string_view piece) {
+  const size_t start = std::max(AfterLast(piece, '\r'), AfterLast(piece, '\b'));
+  if (start > 0 && start == piece.size()) {  // they end it: what stands before may stay
+    const size_t text = piece.find_last_not_of("\r\b");
+    if (text != piece.npos) Write(piece.substr(0, text + 1));
+    overwritten_ = true;
+    return;
+  }
+  if (start == piece.size()) return;
+  if (start > 0 || overwritten_) {
+    line_.clear();
+    cut_ = overwritten_ = false;
+  }
+  const size_t room = longest_ - line_.size();
+  line_.append(piece.substr(start, room));
+  cut_ = cut_ || piece.size() - start > room;
 }
 
 void LineSplitter::Flush(const Sink& sink) {

@@ -22,6 +22,8 @@ class LineSplitter {
   void Flush(const Sink& sink);
 
  private:
+  void Write(std::string_view piece);  // without line ends
+
   const size_t longest_;
   std::string line_;
   bool cut_ = false;

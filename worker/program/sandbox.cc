@@ -92,7 +92,7 @@ std::vector<std::string> InSandbox(const std::string& bubblewrap,
   for (const auto& [name, path] : space.data_at) {
     Add(out, {"--ro-bind", path, absl::StrCat(space.data, "/", name)});
   }
-  Add(out, {"--remount-ro", space.data, "--chdir", space.source, "--"});
+  Add(out, {"--remount-ro", space.data, "--remount-ro", "/", "--chdir", space.source, "--"});
   out.insert(out.end(), argv.begin(), argv.end());
   return out;
 }

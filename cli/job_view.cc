@@ -115,14 +115,6 @@ std::string ProgramText(const v1::Program& program) {
   return fmt::format("{} ({})", CleanLine(line), CleanLine(program.framework()));
 }
 
-void AppendFiles(const v1::Model& model, const Style& style, std::string* out) {
-  for (const v1::ModelFile& file : model.files()) {
-    *out += Field(style, "",
-                  fmt::format("{} {}, {}", CleanLine(file.name()), FormatBytes(file.bytes()),
-                              CleanLine(file.sha256())));
-  }
-}
-
 // The classes that are mixed up the most, by the test set.
 std::string ConfusionText(const v1::Model& model) {
   const int classes = model.class_names_size();
@@ -176,20 +168,22 @@ std::string ModelFields(const v1::Job& job, const std::optional<std::string>& st
   const std::string where =
       state_dir->empty() ? "the coordinator's state folder" : CleanLine(*state_dir);
   out += Field(style, "lies in", fmt::format("{}, named by its SHA-256:", where));
-  if (model.onnx_sha256().empty()) {
-    AppendFiles(model, style, &out);
-    if (model.files().empty()) return out;
-    return out + Field(style, "get it",
-                       fmt::format("trainyard model get {} --file {}", job.id(),
-                                   CleanLine(model.files(0).name())));
+  const auto file = [&](const std::string& name, int64_t bytes, const std::string& sha256) {
+    out += Field(style, "", fmt::format("{} {}, {}", name, FormatBytes(bytes), CleanLine(sha256)));
+  };
+  for (const v1::ModelFile& one : model.files())
+    file(CleanLine(one.name()), one.bytes(), one.sha256());
+  if (!job.spec().has_program()) {
+    file("ONNX", model.onnx_bytes(), model.onnx_sha256());
+    file("safetensors", model.safetensors_bytes(), model.safetensors_sha256());
+    out += Field(style, "get it", fmt::format("trainyard model get {} -o best.onnx", job.id()));
+  } else if (model.files().empty()) {
+    out += Field(style, "", "no file: the program left none");
+  } else {
+    out += Field(style, "get it",
+                 fmt::format("trainyard model get {} --file {} -o FILE", job.id(),
+                             CleanLine(model.files(0).name())));
   }
-  out += Field(
-      style, "",
-      fmt::format("ONNX {}, {}", FormatBytes(model.onnx_bytes()), CleanLine(model.onnx_sha256())));
-  out += Field(style, "",
-               fmt::format("safetensors {}, {}", FormatBytes(model.safetensors_bytes()),
-                           CleanLine(model.safetensors_sha256())));
-  out += Field(style, "get it", fmt::format("trainyard model get {} -o best.onnx", job.id()));
   return out;
 }
 

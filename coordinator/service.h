@@ -34,6 +34,8 @@ struct ServiceOptions {
   bool allow_file_urls = false;
   std::string http;        // host:port of the HTTP listener; empty: none
   std::string hooks_file;  // docs/hooks.md; empty: on this machine's own addresses all are believed
+  bool allow_programs = false;             // the process pool runs programs of users
+  std::vector<std::string> program_paths;  // that those can read
   int64_t poll_local_ms = 2'000;
   int64_t poll_remote_ms = 30'000;
   core::Settings settings;  // without pools

@@ -138,9 +138,11 @@ TEST_F(CommandTest, NamesFromElsewhereCannotReachTheTerminal) {
   EXPECT_THAT(RunCli(server, {"job", "show", "7", "--output=json"}).out, Not(HasSubstr("\x1b")));
 }
 
-TEST_F(CommandTest, CancelPauseAndResumeAnswerWithTheJob) {
-  for (const auto& [command, call] :
-       {std::pair{"cancel", "CancelJob"}, {"pause", "PauseJob"}, {"resume", "ResumeJob"}}) {
+TEST_F(CommandTest, CancelFinishPauseAndResumeAnswerWithTheJob) {
+  for (const auto& [command, call] : {std::pair{"cancel", "CancelJob"},
+                                      {"finish", "FinishJob"},
+                                      {"pause", "PauseJob"},
+                                      {"resume", "ResumeJob"}}) {
     const Outcome outcome = RunCli(server, {"job", command, "7"});
     EXPECT_EQ(outcome.code, kDone) << outcome.err;
     EXPECT_EQ(outcome.out, "job 7 fashion running\n");

@@ -114,10 +114,12 @@ void World::AcceptProposals() {
     for (const auto& [id, job] : state_.jobs) {
       if (job.state != JobState::kWaiting) continue;
       const bool accepts = job.proposal.has_value();
+      const bool publishes = static_cast<bool>(job.best);
       Want(
-          [id = id, accepts](RequestId request) {
-            return accepts ? Event{.what = TweakRequested{request, id, std::nullopt}}
-                           : Event{.what = JobCancelled{request, id}};
+          [id = id, accepts, publishes](RequestId request) {
+            if (accepts) return Event{.what = TweakRequested{request, id, std::nullopt}};
+            return publishes ? Event{.what = JobConcluded{request, id}}
+                             : Event{.what = JobCancelled{request, id}};
           },
           [](const Answer&) {});
     }
@@ -150,7 +152,11 @@ void World::Meddle() {
       break;
     case 0:
       touched_.insert(job);
-      Want([job](RequestId id) { return Event{.what = JobCancelled{id, job}}; }, ignore);
+      if (random_.Between(0, 1) == 0) {
+        Want([job](RequestId id) { return Event{.what = JobCancelled{id, job}}; }, ignore);
+      } else {
+        Want([job](RequestId id) { return Event{.what = JobConcluded{id, job}}; }, ignore);
+      }
       break;
     case 1: {
       touched_.insert(job);

@@ -68,4 +68,23 @@ std::vector<Problem> CheckTraining(const Training& training, const Network& netw
   return problems.Take();
 }
 
+std::vector<Problem> CheckChanges(const ProgramChanges& changes) {
+  constexpr int kConvsMax = 8;
+  constexpr int kUnitsMax = 16'384;
+  Problems problems;
+  problems.Range("changes.epochs", changes.epochs, 0, kEpochsMax);
+  problems.Range("changes.batch_size", changes.batch_size, 0, kBatchMax);
+  problems.Real("changes.lr", changes.learning_rate,
+                changes.learning_rate >= 0 && changes.learning_rate <= 100,
+                "a number from 0 (as the program has it) to 100");
+  problems.Real("changes.width", changes.width,
+                changes.width == 0 || (changes.width >= 0.1 && changes.width <= 16),
+                "0 (as the program has it) or a factor from 0.1 to 16");
+  problems.Range("changes.added_convs", changes.added_convs, 0, kConvsMax);
+  problems.Range("changes.added_dense", changes.added_dense, 0, kUnitsMax);
+  problems.Real("changes.dropout", changes.dropout, changes.dropout >= 0 && changes.dropout < 1,
+                "a number from 0 to less than 1");
+  return problems.Take();
+}
+
 }  // namespace trainyard::network

@@ -30,6 +30,9 @@ std::vector<Problem> CheckLayers(const Network& network);
 // Everything that is wrong with the hyperparameters: ranges, NaN, warm-up beyond the epochs, ...
 std::vector<Problem> CheckTraining(const Training& training, const Network& network);
 
+// Likewise of what is changed of a program; paths under "changes".
+std::vector<Problem> CheckChanges(const ProgramChanges& changes);
+
 // Output shape of one layer. Requires that CheckNetwork finds nothing wrong with it.
 Shape OutputShape(const Layer& layer, const Shape& input);
 

@@ -69,10 +69,27 @@ struct Training {
   bool operator==(const Training&) const = default;
 };
 
-// What a trial trains: an architecture and its hyperparameters.
+// What is changed of a user's own program from outside. Zero and empty: as the program has it.
+struct ProgramChanges {
+  int epochs = 0;
+  int batch_size = 0;
+  std::string optimizer;  // by its name in the program's framework: "adam", "sgd"
+  double learning_rate = 0;
+  double width = 0;     // times as many filters and hidden units
+  int added_convs = 0;  // convs put in before the head
+  int added_dense = 0;  // units of a dense layer put in before the head
+  double dropout = 0;   // rate before the head
+  bool operator==(const ProgramChanges&) const = default;
+};
+
+// What a trial trains: an architecture and its hyperparameters, or a program and what is changed of
+// it.
 struct Configuration {
-  Network network{};
+  Network network{};  // no layers: a program of the user's
   Training training{};
+  ProgramChanges changes{};  // of a program
+
+  bool IsProgram() const { return network.layers.empty(); }
   bool operator==(const Configuration&) const = default;
 };
 

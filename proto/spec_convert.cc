@@ -161,10 +161,29 @@ v1::Training ToProto(const network::Training& training) {
   return message;
 }
 
+v1::ProgramChanges ToProto(const network::ProgramChanges& changes) {
+  v1::ProgramChanges message;
+  message.set_epochs(changes.epochs);
+  message.set_batch_size(changes.batch_size);
+  message.set_optimizer(changes.optimizer);
+  message.set_learning_rate(changes.learning_rate);
+  message.set_width(changes.width);
+  message.set_added_convs(changes.added_convs);
+  message.set_added_dense(changes.added_dense);
+  message.set_dropout(changes.dropout);
+  return message;
+}
+
 v1::Configuration ToProto(const network::Configuration& configuration) {
   v1::Configuration message;
-  *message.mutable_network() = ToProto(configuration.network);
-  *message.mutable_training() = ToProto(configuration.training);
+  const bool program = configuration.IsProgram();
+  if (program) *message.mutable_changes() = ToProto(configuration.changes);
+  if (!program || configuration.network != network::Network{}) {
+    *message.mutable_network() = ToProto(configuration.network);
+  }
+  if (!program || configuration.training != network::Training{}) {
+    *message.mutable_training() = ToProto(configuration.training);
+  }
   return message;
 }
 
@@ -208,8 +227,17 @@ network::Training FromProto(const v1::Training& message) {
   return training;
 }
 
+network::ProgramChanges FromProto(const v1::ProgramChanges& message) {
+  return {message.epochs(), message.batch_size(),  message.optimizer(),   message.learning_rate(),
+          message.width(),  message.added_convs(), message.added_dense(), message.dropout()};
+}
+
 network::Configuration FromProto(const v1::Configuration& message) {
-  return {FromProto(message.network()), FromProto(message.training())};
+  network::Configuration configuration;
+  if (message.has_changes()) configuration.changes = FromProto(message.changes());
+  if (message.has_network()) configuration.network = FromProto(message.network());
+  if (message.has_training()) configuration.training = FromProto(message.training());
+  return configuration;
 }
 
 }  // namespace trainyard

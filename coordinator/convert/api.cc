@@ -157,16 +157,25 @@ v1::AttemptState ToProto(core::AttemptState state) {
   return v1::ATTEMPT_STATE_UNSPECIFIED;
 }
 
+namespace {
+
+v1::Change ToProto(const core::Change& change) {
+  v1::Change message;
+  message.set_path(Utf8(change.path));
+  message.set_from(Utf8(change.from));
+  message.set_to(Utf8(change.to));
+  return message;
+}
+
+}  // namespace
+
 v1::Tweak ToProto(const core::Tweak& tweak) {
   v1::Tweak message;
   message.set_finding(core::FindingName(tweak.finding.kind));
   message.set_reason(Utf8(tweak.reason));
   message.set_expectation(Utf8(tweak.expectation));
   for (const core::Change& change : tweak.changes) {
-    v1::Change* to = message.add_changes();
-    to->set_path(Utf8(change.path));
-    to->set_from(Utf8(change.from));
-    to->set_to(Utf8(change.to));
+    *message.add_changes() = ToProto(change);
   }
   return message;
 }
@@ -229,7 +238,11 @@ v1::Trial ToProto(const core::State& state, const core::Trial& trial, JobDetail 
   message.set_state(ToProto(trial.state));
   message.set_reason(Utf8(trial.reason));
   const network::Network& network = trial.configuration.network;
-  if (!network.layers.empty()) {  // none: a program of the user's
+  if (trial.configuration.IsProgram()) {
+    message.set_description(Utf8(trial.description));
+    message.set_parameters(trial.parameters);
+    for (const core::Change& change : trial.applied) *message.add_applied() = ToProto(change);
+  } else {
     message.set_description(network::Describe(network));
     message.set_parameters(network::ParameterCount(network));
   }
@@ -273,6 +286,12 @@ v1::Model ToModel(const core::State& state, const core::Job& job) {
   message.set_test_loss(model.test_loss);
   message.set_test_count(model.test_count);
   message.mutable_confusion()->Assign(model.confusion.begin(), model.confusion.end());
+  for (const core::ModelFile& file : model.files) {
+    v1::ModelFile* to = message.add_files();
+    to->set_name(Utf8(file.name));
+    to->set_sha256(file.sha256);
+    to->set_bytes(file.bytes);
+  }
   message.set_target_met(job.target_met);
   message.set_published_ms(job.ended_wall_ms);
   v1::JobSpec spec;
@@ -293,9 +312,9 @@ v1::Model ToModel(const core::State& state, const core::Job& job) {
   if (const core::Trial* trial = Find(state.trials, best->trial)) {
     message.set_trial(trial->number);
     const network::Network& network = trial->configuration.network;
-    if (network.layers.empty()) return message;
-    message.set_description(network::Describe(network));
-    message.set_parameters(network::ParameterCount(network));
+    const bool program = trial->configuration.IsProgram();
+    message.set_description(program ? Utf8(trial->description) : network::Describe(network));
+    message.set_parameters(program ? trial->parameters : network::ParameterCount(network));
   }
   return message;
 }

@@ -58,6 +58,8 @@ core::CheckpointStored FromProto(core::WorkerId worker, int64_t sequence,
                                  const v1::CheckpointReport& message);
 core::AttemptEnded FromProto(core::WorkerId worker, int64_t sequence,
                              const v1::AttemptEnded& message);
+core::ProgramReported FromProto(core::WorkerId worker, int64_t sequence,
+                                const v1::ProgramReport& message);
 core::ModelFinished FromProto(core::WorkerId worker, int64_t sequence,
                               const v1::FinishReport& message);
 

@@ -160,19 +160,37 @@ core::AttemptEnded FromProto(core::WorkerId worker, int64_t sequence,
           .confusion = {message.confusion().begin(), message.confusion().end()}};
 }
 
+core::ProgramReported FromProto(core::WorkerId worker, int64_t sequence,
+                                const v1::ProgramReport& message) {
+  core::ProgramReported event{.claim = FromProto(worker, message.attempt()),
+                              .sequence = sequence,
+                              .description = message.description(),
+                              .parameters = message.parameters(),
+                              .note = message.note()};
+  for (const v1::Change& change : message.applied()) {
+    event.applied.push_back({change.path(), change.from(), change.to()});
+  }
+  return event;
+}
+
 core::ModelFinished FromProto(core::WorkerId worker, int64_t sequence,
                               const v1::FinishReport& message) {
   const v1::Model& model = message.model();
-  return {.claim = FromProto(worker, message.attempt()),
-          .sequence = sequence,
-          .model = {.onnx_sha256 = model.onnx_sha256(),
-                    .safetensors_sha256 = model.safetensors_sha256(),
-                    .onnx_bytes = model.onnx_bytes(),
-                    .safetensors_bytes = model.safetensors_bytes(),
-                    .test_accuracy = model.test_accuracy(),
-                    .test_loss = model.test_loss(),
-                    .test_count = model.test_count(),
-                    .confusion = {model.confusion().begin(), model.confusion().end()}}};
+  core::ModelFinished event{
+      .claim = FromProto(worker, message.attempt()),
+      .sequence = sequence,
+      .model = {.onnx_sha256 = model.onnx_sha256(),
+                .safetensors_sha256 = model.safetensors_sha256(),
+                .onnx_bytes = model.onnx_bytes(),
+                .safetensors_bytes = model.safetensors_bytes(),
+                .test_accuracy = model.test_accuracy(),
+                .test_loss = model.test_loss(),
+                .test_count = model.test_count(),
+                .confusion = {model.confusion().begin(), model.confusion().end()}}};
+  for (const v1::ModelFile& file : model.files()) {
+    event.model.files.push_back({file.name(), file.sha256(), file.bytes()});
+  }
+  return event;
 }
 
 core::Needs FromProto(const v1::Resources& message) {
@@ -188,7 +206,7 @@ core::Needs FromProto(const v1::Resources& message) {
 
 namespace {
 
-std::set<std::string> HostPaths(const v1::Data& data) {
+std::set<std::string> HostPaths(const v1::Data& data, const v1::Program& program) {
   std::set<std::string> paths;
   const auto add = [&](const auto& files) {
     for (const v1::DataFile& file : files) {
@@ -198,6 +216,9 @@ std::set<std::string> HostPaths(const v1::Data& data) {
   for (const v1::DataSet* set : {&data.train(), &data.validation(), &data.test()}) {
     add(set->images());
     add(set->labels());
+  }
+  for (const v1::ProgramData& item : program.data()) {
+    if (!item.file().host_path().empty()) paths.insert(item.file().host_path());
   }
   return paths;
 }
@@ -218,12 +239,19 @@ core::JobRequest ToRequest(const v1::JobSpec& spec) {
   request.target.bound = spec.target().bound();
   request.tuning.enabled = spec.tune().enabled();
   request.tuning.max_trials = spec.tune().max_trials();
-  request.tuning.architecture = !request.configuration.network.layers.empty();
+  if (spec.has_program()) {
+    const v1::Program& program = spec.program();
+    request.tuning.enabled = spec.tune().enabled() && program.takes_changes();
+    // Our hooks change the models of Keras; another program reads what it likes.
+    request.tuning.architecture = program.framework() == "keras";
+    request.tuning.convolutions = program.cnn();
+  }
   request.budget = {.trials = spec.budget().trials(),
                     .time_ms = spec.budget().time_ms(),
                     .epochs = spec.budget().epochs()};
   request.needs = FromProto(spec.resources());
-  request.needs.paths = HostPaths(spec.data());
+  request.needs.paths = HostPaths(spec.data(), spec.program());
+  if (spec.has_program()) request.needs.runtime = "program-" + spec.program().framework();
   request.train_images = spec.data().train().count();
   return request;
 }

@@ -41,10 +41,12 @@ void Get(const stored::Target& from, core::Target* to, Reader& reader) {
 }
 
 void Put(const core::TuningLimits& from, stored::TuningLimits* to) {
-  const auto& [enabled, max_trials, architecture, max_parameters, max_training_bytes] = from;
+  const auto& [enabled, max_trials, architecture, convolutions, max_parameters,
+               max_training_bytes] = from;
   to->set_enabled(enabled);
   to->set_max_trials(max_trials);
   to->set_architecture(architecture);
+  to->set_no_convolutions(!convolutions);
   to->set_max_parameters(max_parameters);
   to->set_max_training_bytes(max_training_bytes);
 }
@@ -53,6 +55,7 @@ void Get(const stored::TuningLimits& from, core::TuningLimits* to) {
   to->enabled = from.enabled();
   to->max_trials = from.max_trials();
   to->architecture = from.architecture();
+  to->convolutions = !from.no_convolutions();
   to->max_parameters = from.max_parameters();
   to->max_training_bytes = from.max_training_bytes();
 }
@@ -125,6 +128,23 @@ void Get(const stored::JobRequest& from, core::JobRequest* to, Reader& reader) {
   to->train_images = from.train_images();
 }
 
+using StoredChanges = google::protobuf::RepeatedPtrField<stored::Change>;
+
+void Put(const std::vector<core::Change>& from, StoredChanges* to) {
+  for (const auto& [path, before, after] : from) {
+    stored::Change* change = to->Add();
+    change->set_path(path);
+    change->set_from(before);
+    change->set_to(after);
+  }
+}
+
+void Get(const StoredChanges& from, std::vector<core::Change>* to) {
+  for (const stored::Change& change : from) {
+    to->push_back({change.path(), change.from(), change.to()});
+  }
+}
+
 void Put(const core::Tweak& from, stored::Tweak* to) {
   const auto& [finding, reason, expectation, changes] = from;
   const auto& [kind, text, evidence] = finding;
@@ -137,12 +157,7 @@ void Put(const core::Tweak& from, stored::Tweak* to) {
   }
   to->set_reason(reason);
   to->set_expectation(expectation);
-  for (const auto& [path, before, after] : changes) {
-    stored::Change* change = to->add_changes();
-    change->set_path(path);
-    change->set_from(before);
-    change->set_to(after);
-  }
+  Put(changes, to->mutable_changes());
 }
 
 void Get(const stored::Tweak& from, core::Tweak* to, Reader& reader) {
@@ -153,9 +168,7 @@ void Get(const stored::Tweak& from, core::Tweak* to, Reader& reader) {
   }
   to->reason = from.reason();
   to->expectation = from.expectation();
-  for (const stored::Change& change : from.changes()) {
-    to->changes.push_back({change.path(), change.from(), change.to()});
-  }
+  Get(from.changes(), &to->changes);
 }
 
 void Put(const core::Proposal& from, stored::Proposal* to) {
@@ -171,7 +184,7 @@ void Get(const stored::Proposal& from, core::Proposal* to, Reader& reader) {
 
 void Put(const core::Model& from, stored::Model* to) {
   const auto& [onnx_sha256, safetensors_sha256, onnx_bytes, safetensors_bytes, test_accuracy,
-               test_loss, test_count, confusion] = from;
+               test_loss, test_count, confusion, files] = from;
   to->set_onnx_sha256(onnx_sha256);
   to->set_safetensors_sha256(safetensors_sha256);
   to->set_onnx_bytes(onnx_bytes);
@@ -180,6 +193,12 @@ void Put(const core::Model& from, stored::Model* to) {
   to->set_test_loss(test_loss);
   to->set_test_count(test_count);
   to->mutable_confusion()->Assign(confusion.begin(), confusion.end());
+  for (const auto& [name, sha256, bytes] : files) {
+    stored::ModelFile* file = to->add_files();
+    file->set_name(name);
+    file->set_sha256(sha256);
+    file->set_bytes(bytes);
+  }
 }
 
 void Get(const stored::Model& from, core::Model* to) {
@@ -191,6 +210,9 @@ void Get(const stored::Model& from, core::Model* to) {
   to->test_loss = from.test_loss();
   to->test_count = from.test_count();
   to->confusion.assign(from.confusion().begin(), from.confusion().end());
+  for (const stored::ModelFile& file : from.files()) {
+    to->files.push_back({file.name(), file.sha256(), file.bytes()});
+  }
 }
 
 // ---- Records ----
@@ -285,7 +307,8 @@ void Get(const stored::Job& from, core::Job* to, Reader& reader) {
 
 void Put(const core::Trial& from, stored::Trial* to) {
   const auto& [id, job, number, state, reason, configuration, tweak, inherits, attempt, attempts,
-               retries_left, failures, training_ms, confusion] = from;
+               retries_left, failures, training_ms, confusion, description, parameters, applied] =
+      from;
   to->set_id(id.value);
   to->set_job(job.value);
   to->set_number(number);
@@ -300,6 +323,9 @@ void Put(const core::Trial& from, stored::Trial* to) {
   to->set_failures(failures);
   to->set_training_ms(training_ms);
   to->mutable_confusion()->Assign(confusion.begin(), confusion.end());
+  to->set_description(description);
+  to->set_parameters(parameters);
+  Put(applied, to->mutable_applied());
 }
 
 void Get(const stored::Trial& from, core::Trial* to, Reader& reader) {
@@ -317,6 +343,9 @@ void Get(const stored::Trial& from, core::Trial* to, Reader& reader) {
   to->failures = from.failures();
   to->training_ms = from.training_ms();
   to->confusion.assign(from.confusion().begin(), from.confusion().end());
+  to->description = from.description();
+  to->parameters = from.parameters();
+  Get(from.applied(), &to->applied);
 }
 
 void Put(const core::Attempt& record, stored::Attempt* to) {

@@ -15,6 +15,7 @@
 
 #include "coordinator/core/ids.h"
 #include "coordinator/core/request.h"
+#include "coordinator/core/tuner/tweak.h"
 #include "network/training.h"
 
 namespace trainyard::core {
@@ -257,6 +258,23 @@ struct AttemptEnded {
   std::vector<int64_t> confusion;  // validation set, last epoch; row-major (truth, prediction)
 };
 
+struct ModelFile {
+  std::string name;  // unique within the model
+  std::string sha256;
+  int64_t bytes = 0;
+  bool operator==(const ModelFile&) const = default;
+};
+
+// What a program of the user's says of itself. Empty: nothing new of that.
+struct ProgramReported {
+  Claim claim;
+  int64_t sequence = 0;
+  std::string description;  // of its model, in one line
+  int64_t parameters = 0;
+  std::vector<Change> applied;  // what the trial's changes made of it
+  std::string note;             // for people
+};
+
 // What a finishing attempt made; the blobs are in the store.
 struct Model {
   std::string onnx_sha256;
@@ -267,6 +285,7 @@ struct Model {
   double test_loss = 0;
   int64_t test_count = 0;          // 0: the job has no test set
   std::vector<int64_t> confusion;  // test set, row-major (truth, prediction)
+  std::vector<ModelFile> files;    // of a program: what it made, instead of onnx and safetensors
   bool operator==(const Model&) const = default;
 };
 
@@ -309,8 +328,8 @@ struct Event {
                SourcePrepared, SourceRefused, WorkerLaunched, WorkerLaunchFailed, LaunchStarted,
                WorkerExited, HostLost, HostFound, WorkerRegistered, WorkerConnected,
                WorkerDisconnected, WorkerLeft, LeaseRenewed, EpochReported, CheckpointStored,
-               CheckpointBroken, AttemptEnded, ModelFinished, CheckpointDropped, NoticeSent,
-               TimePassed, CoordinatorRecovered, ShutdownRequested>
+               CheckpointBroken, AttemptEnded, ProgramReported, ModelFinished, CheckpointDropped,
+               NoticeSent, TimePassed, CoordinatorRecovered, ShutdownRequested>
       what;
 };
 

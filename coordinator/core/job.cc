@@ -144,14 +144,11 @@ void StartProposal(Turn& turn, JobId id, const Proposal& proposal, CheckpointId 
   job.reason.clear();
   job.proposal.reset();
   const TrialId trial = StartTrial(turn, id, proposal.configuration, proposal.tweak, inherits);
-  const auto text = [](std::string* out, const Change& change) {
-    absl::StrAppend(out, change.path, " ", change.from, " -> ", change.to);
-  };
   turn.Tell({.kind = HistoryKind::kTweak,
              .job = id,
              .trial = trial,
              .text = absl::StrCat(proposal.tweak.reason, ": ",
-                                  absl::StrJoin(proposal.tweak.changes, ", ", text))});
+                                  absl::StrJoin(proposal.tweak.changes, ", ", ChangeText))});
 }
 
 void Wait(Turn& turn, JobId id, std::optional<Proposal> proposal, CheckpointId inherits,
@@ -168,7 +165,9 @@ void Wait(Turn& turn, JobId id, std::optional<Proposal> proposal, CheckpointId i
 std::string ProblemsOf(const State& state, const Job& job,
                        const network::Configuration& configuration) {
   std::vector<network::Problem> problems;
-  if (!configuration.network.layers.empty()) {
+  if (configuration.IsProgram()) {
+    problems = network::CheckChanges(configuration.changes);
+  } else {
     problems = network::CheckNetwork(configuration.network);
     if (problems.empty()) {
       problems = network::CheckTraining(configuration.training, configuration.network);

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "coordinator/core/ranking.h"
 #include "coordinator/core/walk.h"
 
@@ -34,8 +35,8 @@ void CompareWithEarlier(Turn& turn, const Epoch& row) {
 // The trial cannot be complete while an epoch of it is unheard of. Programs may end early.
 bool EpochsMissing(const State& state, const Attempt& attempt) {
   const Trial& trial = state.trials.at(attempt.trial);
-  const bool program = trial.configuration.network.layers.empty();
-  return !program && LiveEpochs(state, trial.id) < trial.configuration.training.epochs;
+  return !trial.configuration.IsProgram() &&
+         LiveEpochs(state, trial.id) < trial.configuration.training.epochs;
 }
 
 void UpdateBest(Turn& turn, JobId id) {
@@ -109,6 +110,16 @@ void SetCheckpointAside(Turn& turn, CheckpointId id, const std::string& message)
 }
 
 }  // namespace
+
+void ChangeText(std::string* out, const Change& change) {
+  if (change.from.empty()) {
+    absl::StrAppend(out, change.path, " = ", change.to);
+  } else if (change.to.empty()) {
+    absl::StrAppend(out, change.path, " ", change.from, " taken out");
+  } else {
+    absl::StrAppend(out, change.path, " ", change.from, " -> ", change.to);
+  }
+}
 
 void On(Turn& turn, const LeaseRenewed& event) {
   const auto worker = turn.state.workers.find(event.claim.worker);
@@ -208,6 +219,31 @@ void On(Turn& turn, const AttemptEnded& event) {
   }
   const bool silent = cause == Cause::kEpochsDone && event.message.empty();
   FinishAttempt(turn, attempt->id, cause, silent ? "all epochs done" : event.message);
+}
+
+void On(Turn& turn, const ProgramReported& event) {
+  const Attempt* attempt = Admit(turn, event.claim);
+  if (attempt == nullptr) return;
+  turn.Do(Acknowledge{event.claim, event.sequence});
+  const auto tell = [&](std::string text) {
+    turn.Tell({.kind = HistoryKind::kNote,
+               .job = attempt->job,
+               .trial = attempt->trial,
+               .attempt = attempt->id,
+               .text = std::move(text)});
+  };
+  if (!event.note.empty()) tell(event.note);
+  const Trial& before = turn.state.trials.at(attempt->trial);
+  if (event.description.empty()) return;
+  // Each attempt describes its model; only what is new is worth a line.
+  if (before.description == event.description && before.applied == event.applied) return;
+  Trial& trial = turn.Change(attempt->trial);
+  trial.description = event.description;
+  trial.parameters = event.parameters;
+  trial.applied = event.applied;
+  const std::string changed = absl::StrJoin(event.applied, ", ", ChangeText);
+  tell(absl::StrCat("the program's model: ", event.description,
+                    changed.empty() ? "" : "; changed: ", changed));
 }
 
 void On(Turn& turn, const ModelFinished& event) {

@@ -24,7 +24,8 @@ struct Target {
 struct TuningLimits {
   bool enabled = true;       // false: trial 1 only
   int max_trials = 0;        // trial 1 included
-  bool architecture = true;  // may change the network; false for programs of users
+  bool architecture = true;  // may change the network, or ask a program for changes of its model
+  bool convolutions = true;  // there are some; false: a program without
   int64_t max_parameters = 0;
   int64_t max_training_bytes = 0;  // network::TrainingBytes of a proposal
   bool operator==(const TuningLimits&) const = default;

@@ -117,6 +117,9 @@ struct Trial {
   int failures = 0;                // in a row without a new checkpoint: the pause grows with it
   int64_t training_ms = 0;         // summed over attempts, as of the last report
   std::vector<int64_t> confusion;  // of the last epoch, row-major (truth, prediction)
+  std::string description;         // of a program's model, as it said
+  int64_t parameters = 0;          // likewise
+  std::vector<Change> applied;     // what the configuration's changes made of that model
   bool operator==(const Trial&) const = default;
 
   bool ended() const { return state >= TrialState::kCompleted; }

@@ -15,10 +15,27 @@
 // A trial that has not ended has exactly one attempt that has not ended. When a trial ends without
 // meeting the target, the job decides what comes next (DecideNext in job.cc).
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "coordinator/core/ranking.h"
+#include "coordinator/core/tuner/changes.h"
 #include "coordinator/core/walk.h"
 
 namespace trainyard::core {
+namespace {
+
+// "conv 3x3 ..., 10 epochs"; "the program with changes.epochs = 10".
+std::string Describe(const network::Configuration& configuration) {
+  if (!configuration.IsProgram()) {
+    const int epochs = configuration.training.epochs;
+    return absl::StrCat(network::Describe(configuration.network), ", ", epochs,
+                        epochs == 1 ? " epoch" : " epochs");
+  }
+  const std::vector<Change> changes = Difference({}, configuration);
+  if (changes.empty()) return "the program as it is";
+  return absl::StrCat("the program with ", absl::StrJoin(changes, ", ", ChangeText));
+}
+
+}  // namespace
 
 TrialId StartTrial(Turn& turn, JobId job_id, const network::Configuration& configuration,
                    std::optional<Tweak> tweak, CheckpointId inherits) {
@@ -31,15 +48,10 @@ TrialId StartTrial(Turn& turn, JobId job_id, const network::Configuration& confi
   trial.tweak = std::move(tweak);
   trial.inherits = inherits;
   trial.retries_left = turn.state.settings.retries;
-  const std::string what = configuration.network.layers.empty()
-                               ? std::string("the program")
-                               : network::Describe(configuration.network);
-  turn.Tell(
-      {.kind = HistoryKind::kTrialStarted,
-       .job = job_id,
-       .trial = trial.id,
-       .text = absl::StrCat("trial ", trial.number, ": ", what, ", ", configuration.training.epochs,
-                            configuration.training.epochs == 1 ? " epoch" : " epochs")});
+  turn.Tell({.kind = HistoryKind::kTrialStarted,
+             .job = job_id,
+             .trial = trial.id,
+             .text = absl::StrCat("trial ", trial.number, ": ", Describe(configuration))});
   QueueAttempt(turn, trial.id, /*finishing=*/false, /*pause_ms=*/0);
   return trial.id;
 }

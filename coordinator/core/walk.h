@@ -42,6 +42,7 @@ void On(Turn& turn, const LeaseRenewed& event);
 void On(Turn& turn, const EpochReported& event);
 void On(Turn& turn, const CheckpointStored& event);
 void On(Turn& turn, const AttemptEnded& event);
+void On(Turn& turn, const ProgramReported& event);
 void On(Turn& turn, const ModelFinished& event);
 
 void On(Turn& turn, const CheckpointPinned& event);
@@ -52,6 +53,11 @@ void On(Turn& turn, const NoticeSent& event);
 void On(Turn& turn, const TimePassed& event);
 void On(Turn& turn, const CoordinatorRecovered& event);
 void On(Turn& turn, const ShutdownRequested& event);
+
+// ---- report.cc ----
+
+// "train.lr 0.1 -> 0.05", for absl::StrJoin.
+void ChangeText(std::string* out, const Change& change);
 
 // ---- job.cc ----
 

@@ -181,6 +181,11 @@ absl::Status WorkerGateway::Received(core::WorkerId worker, const v1::WorkerMess
         return status;
       }
       return loop_->TryPost(FromProto(worker, sequence, message.finished()));
+    case v1::WorkerMessage::kProgram:
+      if (auto status = CheckReport(message, message.program().attempt()); !status.ok()) {
+        return status;
+      }
+      return loop_->TryPost(FromProto(worker, sequence, message.program()));
     case v1::WorkerMessage::kGoodbye:
       return loop_->TryPost(core::WorkerLeft{worker, Utf8(message.goodbye().reason())});
     case v1::WorkerMessage::kHello:

@@ -15,6 +15,8 @@ v1::JobSpec ToProto(const JobSpec& spec) {
   *message.mutable_budget() = spec.budget;
   *message.mutable_checkpoint() = spec.checkpoint;
   *message.mutable_resources() = spec.resources;
+  if (spec.IsProgram()) *message.mutable_program() = spec.program;
+  if (!spec.weights.path().empty()) *message.mutable_weights() = spec.weights;
   return message;
 }
 
@@ -27,7 +29,9 @@ JobSpec FromProto(const v1::JobSpec& message) {
           .tune = message.tune(),
           .budget = message.budget(),
           .checkpoint = message.checkpoint(),
-          .resources = message.resources()};
+          .resources = message.resources(),
+          .program = message.program(),
+          .weights = message.weights()};
 }
 
 }  // namespace trainyard::coordinator

@@ -19,6 +19,10 @@ struct JobSpec {
   v1::Budget budget;
   v1::CheckpointPolicy checkpoint;
   v1::Resources resources;
+  v1::Program program;   // with a command: the user's own program, and data and network are empty
+  v1::DataFile weights;  // native: what trial 1 starts from; no path: fresh
+
+  bool IsProgram() const { return configuration.IsProgram(); }
 };
 
 v1::JobSpec ToProto(const JobSpec& spec);

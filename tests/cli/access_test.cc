@@ -39,6 +39,7 @@ class AccessTest : public ::testing::Test {
   static void Forget() {
     unsetenv("TRAINYARD_TOKEN");
     unsetenv("TRAINYARD_ACCESS");
+    unsetenv("TRAINYARD_CA");
   }
 
   std::string File(const std::string& name, const std::string& content, mode_t mode = 0600) {

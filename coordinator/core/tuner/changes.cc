@@ -14,6 +14,7 @@ using network::Layer;
 std::string Text(double value) { return absl::StrCat(value); }
 std::string Text(int value) { return absl::StrCat(value); }
 std::string Text(uint64_t value) { return absl::StrCat(value); }
+std::string Text(const std::string& value) { return value; }
 std::string Text(bool value) { return value ? "true" : "false"; }
 std::string Text(const network::Extent& extent) {
   return absl::StrCat(extent.height, "x", extent.width);
@@ -62,6 +63,23 @@ class Differ {
 
   void Layers(const std::string& path, const std::vector<Layer>& from,
               const std::vector<Layer>& to);
+
+  // Zero and empty: as the program has it, which the message leaves out.
+  void Program(const network::ProgramChanges& from, const network::ProgramChanges& to) {
+    const auto field = [this]<typename T>(const char* name, const T& a, const T& b) {
+      if (a == b) return;
+      const auto text = [](const T& value) { return value == T{} ? std::string() : Text(value); };
+      changes.push_back({absl::StrCat("changes.", name), text(a), text(b)});
+    };
+    field("epochs", from.epochs, to.epochs);
+    field("batch_size", from.batch_size, to.batch_size);
+    field("optimizer", from.optimizer, to.optimizer);
+    field("lr", from.learning_rate, to.learning_rate);
+    field("width", from.width, to.width);
+    field("added_convs", from.added_convs, to.added_convs);
+    field("added_dense", from.added_dense, to.added_dense);
+    field("dropout", from.dropout, to.dropout);
+  }
 
  private:
   // Two layers of the same kind.
@@ -147,6 +165,7 @@ void Differ::Layers(const std::string& path, const std::vector<Layer>& from,
 std::vector<Change> Difference(const network::Configuration& from,
                                const network::Configuration& to) {
   Differ differ;
+  differ.Program(from.changes, to.changes);
   differ.Layers("network.layers", from.network.layers, to.network.layers);
   const network::Training& a = from.training;
   const network::Training& b = to.training;

@@ -10,15 +10,15 @@ namespace trainyard::core {
 
 // The names that scenarios use, in the order of the variants.
 inline constexpr const char* kEventNames[] = {
-    "project_added",    "project_removed",    "job_submitted",     "job_cancelled",
-    "job_concluded",    "job_paused",         "job_resumed",       "tweak_requested",
-    "worker_drained",   "checkpoint_pinned",  "push_seen",         "source_prepared",
-    "source_refused",   "worker_launched",    "launch_failed",     "launch_started",
-    "worker_exited",    "host_lost",          "host_found",        "worker_registered",
-    "worker_connected", "disconnected",       "worker_left",       "renewed",
-    "epoch_reported",   "checkpoint_stored",  "checkpoint_broken", "attempt_ended",
-    "model_finished",   "checkpoint_dropped", "notice_sent",       "time_passed",
-    "recovered",        "shutdown_requested"};
+    "project_added",    "project_removed",   "job_submitted",      "job_cancelled",
+    "job_concluded",    "job_paused",        "job_resumed",        "tweak_requested",
+    "worker_drained",   "checkpoint_pinned", "push_seen",          "source_prepared",
+    "source_refused",   "worker_launched",   "launch_failed",      "launch_started",
+    "worker_exited",    "host_lost",         "host_found",         "worker_registered",
+    "worker_connected", "disconnected",      "worker_left",        "renewed",
+    "epoch_reported",   "checkpoint_stored", "checkpoint_broken",  "attempt_ended",
+    "program_reported", "model_finished",    "checkpoint_dropped", "notice_sent",
+    "time_passed",      "recovered",         "shutdown_requested"};
 inline constexpr const char* kEffectNames[] = {
     "answer",        "prepare_source", "launch_worker",   "adopt_worker", "stop_worker",
     "remove_strays", "start_attempt",  "stop_attempt",    "supersede",    "grant_lease",
@@ -124,6 +124,9 @@ void WorkerEventFields(T& e, V visit) {
   } else if constexpr (Is<T, AttemptEnded>) {
     visit("claim", e.claim), visit("sequence", e.sequence), visit("outcome", e.outcome);
     visit("step", e.step), visit("message", e.message);
+  } else if constexpr (Is<T, ProgramReported>) {
+    visit("claim", e.claim), visit("sequence", e.sequence), visit("model", e.description);
+    visit("note", e.note);
   } else if constexpr (Is<T, ModelFinished>) {
     visit("claim", e.claim), visit("sequence", e.sequence), visit("onnx", e.model.onnx_sha256);
     visit("test", e.model.test_accuracy), visit("images", e.model.test_count);

@@ -9,7 +9,7 @@
 //              a person has enough, and something was stored            finishing
 //              trial 1 fails; nothing was stored that can be published  failed
 //   waiting    a person decides                                         running
-//              ..., and has enough                                      finishing
+//              ..., and has enough                                      finishing, failed
 //   finishing  the model is published                                   succeeded, below target
 //              its checkpoint broke, no other one meets the target      running
 //              given up                                                 failed
@@ -310,7 +310,7 @@ void On(Turn& turn, const JobConcluded& event) {
   const Job* job = Find(turn, event.request, event.job);
   if (job == nullptr) return;
   if (job->state != JobState::kFinishing) {
-    if (BestOfJob(turn.state, *job) == nullptr) {
+    if (job->state != JobState::kWaiting && BestOfJob(turn.state, *job) == nullptr) {
       return turn.Refuse(event.request, absl::StatusCode::kFailedPrecondition,
                          "no checkpoint was stored yet that could be published");
     }

@@ -82,6 +82,13 @@ TEST_F(AccessTest, WhatIsTypedGoesBeforeTheEnvironmentAndAFileBeforeTheFolder) {
   EXPECT_THAT(warnings_, IsEmpty());
 }
 
+TEST_F(AccessTest, ACertificateOfTheEnvironmentCountsWhereNoneIsNamed) {
+  setenv("TRAINYARD_CA", "/none", 1);
+  EXPECT_THAT(WhyNot({}), HasSubstr("TRAINYARD_CA: /none"));
+  EXPECT_THAT(WhyNot({.ca_file = "/other"}), HasSubstr("--ca: /other"));
+  EXPECT_EQ(TokenOf({.folder = Folder("typed", "of-folder")}), "of-folder");
+}
+
 TEST_F(AccessTest, ATokenThatOthersCanReadIsWarnedOf) {
   EXPECT_EQ(TokenOf({.token_file = File("open", "secret", 0640)}), "secret");
   EXPECT_THAT(warnings_, ElementsAre(AllOf(HasSubstr("open"), HasSubstr("chmod 600"),

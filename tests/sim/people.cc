@@ -114,12 +114,10 @@ void World::AcceptProposals() {
     for (const auto& [id, job] : state_.jobs) {
       if (job.state != JobState::kWaiting) continue;
       const bool accepts = job.proposal.has_value();
-      const bool publishes = static_cast<bool>(job.best);
       Want(
-          [id = id, accepts, publishes](RequestId request) {
-            if (accepts) return Event{.what = TweakRequested{request, id, std::nullopt}};
-            return publishes ? Event{.what = JobConcluded{request, id}}
-                             : Event{.what = JobCancelled{request, id}};
+          [id = id, accepts](RequestId request) {
+            return accepts ? Event{.what = TweakRequested{request, id, std::nullopt}}
+                           : Event{.what = JobConcluded{request, id}};
           },
           [](const Answer&) {});
     }

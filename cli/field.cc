@@ -13,8 +13,6 @@ namespace {
 
 using nlohmann::json;
 
-const char* const kStep = "([A-Za-z_][A-Za-z0-9_]*)|\\[([0-9]{0,6})\\]";
-
 std::string NamesIn(const json& value) {
   std::vector<std::string> names;
   for (const auto& [name, unused] : value.items()) names.push_back(name);
@@ -65,10 +63,12 @@ absl::Status CheckField(const std::string& path) {
 }
 
 absl::StatusOr<std::string> FieldOf(const std::string& text, const std::string& path) {
-  static const std::regex kSteps(kStep);
+  static const std::regex kSteps("([A-Za-z_][A-Za-z0-9_]*)|\\[([0-9]{0,6})\\]");
   std::vector<json> values = {json::parse(text, nullptr, /*allow_exceptions=*/false)};
   for (std::sregex_iterator step(path.begin(), path.end(), kSteps), end; step != end; ++step) {
-    auto next = Walk(values, *step, path.substr(0, static_cast<size_t>(step->position())));
+    std::string so_far = path.substr(0, static_cast<size_t>(step->position()));
+    if (so_far.ends_with(".")) so_far.pop_back();
+    auto next = Walk(values, *step, so_far);
     if (!next.ok()) return next.status();
     values = *std::move(next);
   }

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "cli/exit_code.h"
 #include "tests/cli/scripted_server.h"
 
@@ -55,7 +57,7 @@ TEST_F(FieldTest, OfWaitKeepsTheExitCode) {
 TEST_F(FieldTest, ThatIsNotThereIsAnErrorThatSaysWhatIs) {
   const std::pair<const char*, const char*> bad[] = {
       {"stat", "the result has no stat; expected one of "},
-      {"spec.targett", "spec. has no targett; expected one of "},
+      {"spec.targett", "spec has no targett; expected one of "},
       {"model.val_accuracy", "the result has no model"},  // not yet
       {"state.x", "it is a single value"},
       {"id[0]", "id is no list"},

@@ -23,14 +23,17 @@ class Rules(unittest.TestCase):
         self.addCleanup(self.temporary.cleanup)
         self.builds = 0
 
-    def play(self, text, **how):
+    def start(self, text, **how):
         self.builds += 1
         folder = os.path.join(self.temporary.name, str(self.builds))
         os.makedirs(folder)
         path = os.path.join(folder, "Jenkinsfile")
         with open(path, "w") as file:
             file.write(text)
-        build = PipelineBuild(path, os.path.join(folder, "build"), os.path.join(folder, "workspace"), **how)
+        return PipelineBuild(path, os.path.join(folder, "build"), os.path.join(folder, "workspace"), **how)
+
+    def play(self, text, **how):
+        build = self.start(text, **how)
         return build, build.wait()
 
     def test_what_is_no_declarative_pipeline_is_refused_with_its_line(self):
@@ -106,6 +109,24 @@ class Rules(unittest.TestCase):
                 self.assertEqual(found, result, build.log)
                 self.assertEqual([line[5:] for line in build.log.splitlines() if line.startswith("post ")], conditions)
                 self.assertEqual("one runs" in build.log.splitlines(), goes_on)
+
+    def test_an_abort_reaches_what_runs_and_ends_the_build(self):
+        running = """sh(returnStatus: true, script: '''
+          trap 'echo the shell was told' TERM
+          sh -c 'trap "echo its child was told; exit 143" TERM; echo it runs; while :; do sleep 0.1; done'
+        '''); echo('it goes on')"""
+        post = "agent any\npost { aborted { sh 'echo cleaning up' }\nsuccess { echo 'post success' } }"
+        build = self.start(MINIMAL.replace("sh 'true'", "script { %s }" % running).replace("agent any", post))
+        lines = []
+        for line in build.process.stdout:
+            lines.append(line.strip())
+            if lines[-1] == "it runs":
+                build.abort()
+        self.assertEqual(build.wait(), ABORTED, lines)
+        for line in ("its child was told", "the shell was told", "cleaning up", "Finished: ABORTED"):
+            self.assertIn(line, lines)
+        self.assertNotIn("it goes on", lines)
+        self.assertNotIn("post success", lines)
 
     def test_secrets_are_hidden_and_may_not_stand_in_a_script(self):
         text = MINIMAL.replace("agent any", "agent any\n  environment { KEY = credentials('key') }")

@@ -165,7 +165,10 @@ std::string Json(const google::protobuf::Message& message, bool line) {
 }
 
 std::string ForPrograms(Context& context, const google::protobuf::Message& message, bool line) {
-  const std::string json = Json(message, line);
+  return ForPrograms(context, Json(message, line));
+}
+
+std::string ForPrograms(Context& context, const std::string& json) {
   if (context.field.empty()) return json;
   const auto value = FieldOf(json, context.field);
   if (value.ok()) return *value;

@@ -61,6 +61,7 @@ void AddSetOption(CLI::App* command, std::vector<std::string>& overrides);
 std::string Json(const google::protobuf::Message& message, bool line);
 // What programs get of that: all, or the field that they asked for.
 std::string ForPrograms(Context& context, const google::protobuf::Message& message, bool line);
+std::string ForPrograms(Context& context, const std::string& json);
 // Prints `message` for programs, or else what `table` makes of it.
 void Print(Context& context, const google::protobuf::Message& message,
            const std::function<std::string()>& table);

@@ -57,6 +57,8 @@ class Pipeline(JenkinsTest):
         self.assertEqual(build.kept["tests"]["failures"], 1, "the target's case")
         self.assertIn("trainyard-out/model/best.onnx", build.kept["artifacts"], "the best so far is announced")
         self.assert_nothing_is_kept_in_mind()
+        build = self.run_build(FAILURE, COORDINATOR="127.0.0.1:1")
+        self.assertEqual(build.kept["artifacts"], {}, "what another build has left is not this one's")
 
     def test_a_failed_job_fails_the_build_and_is_reported(self):
         self.push(self.diverging())

@@ -26,11 +26,13 @@ struct Context {
   bool coordinator_named = false;              // somebody typed it, or the environment has it
   AccessOptions access;
   std::string output = "table";
+  std::string field;               // of the JSON form only this, see field.h; empty: all of it
+  absl::Status field_problem;      // the first one: results have no such field
   std::unique_ptr<Client> client;  // there once the arguments have been read
   // What the command line asks for; the exit code, or what went wrong.
   std::function<absl::StatusOr<int>()> action;
 
-  bool json() const { return output == "json"; }
+  bool json() const { return output == "json" || !field.empty(); }
   std::ostream& out() const { return environment.out; }
   std::ostream& err() const { return environment.err; }
   const Style& style() const { return environment.out_style; }
@@ -59,8 +61,11 @@ void AddSetOption(CLI::App* command, std::vector<std::string>& overrides);
 
 // The message in the protobuf JSON form with proto names and default fields; `line`: on one line.
 std::string Json(const google::protobuf::Message& message, bool line);
-// Prints `message` as JSON, or else what `table` makes of it.
-void Print(const Context& context, const google::protobuf::Message& message,
+// What programs get of that: all, or the field that they asked for.
+std::string ForPrograms(Context& context, const google::protobuf::Message& message, bool line);
+std::string ForPrograms(Context& context, const std::string& json);
+// Prints `message` for programs, or else what `table` makes of it.
+void Print(Context& context, const google::protobuf::Message& message,
            const std::function<std::string()>& table);
 
 // What a job is made of.
@@ -82,7 +87,7 @@ absl::Status NameSource(Context& context, const std::string& text, const std::st
 // Makes the job; of a folder it uploads what is there.
 absl::StatusOr<v1::SubmitJobResponse> SubmitSource(Context& context, const SubmitOptions& options);
 // Says which job it is: to programs as the result if it is one (`line`: on one line).
-void TellSubmitted(const Context& context, const v1::SubmitJobResponse& response, bool as_result,
+void TellSubmitted(Context& context, const v1::SubmitJobResponse& response, bool as_result,
                    bool line);
 
 // How `watch`, `wait` and `submit` follow a job.
@@ -107,6 +112,9 @@ void AddProgramPath(CLI::App* command, std::vector<std::string>& paths);
 // empty. It appears whole or not at all.
 absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std::string& path,
                                         const std::string& name = "");
+// Fetches all files of it into `folder`, which is made; the models as best.*.
+absl::StatusOr<v1::Model> DownloadModelFiles(Context& context, int64_t job,
+                                             const std::string& folder);
 // One line about the model of which a file was written to `path`.
 std::string DescribeModel(const v1::Model& model, const std::string& path);
 

@@ -13,6 +13,8 @@
 namespace trainyard::cli {
 namespace {
 
+namespace fs = std::filesystem;
+
 class Sha256 {
  public:
   Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
@@ -67,13 +69,15 @@ absl::StatusOr<std::string> EndingOf(const std::string& file) {
   if (dot != std::string::npos && dot > 0 && dot + 1 < name.size()) return name.substr(dot + 1);
   return absl::InvalidArgumentError(
       fmt::format("-o {}: which file? expected a name that ends as the wanted one does, such as "
-                  ".onnx, or --file NAME",
+                  ".onnx, or in / for a folder with all of them, or --file NAME",
                   CleanLine(file, 200)));
 }
 
 absl::StatusOr<int> GetModel(Context& context, int64_t job, const std::string& path,
                              const std::string& name) {
-  const auto model = DownloadModel(context, job, path, name);
+  const bool all = path.ends_with("/") && name.empty();
+  const auto model =
+      all ? DownloadModelFiles(context, job, path) : DownloadModel(context, job, path, name);
   if (!model.ok()) return model.status();
   Print(context, *model, [&] { return DescribeModel(*model, path); });
   return kDone;
@@ -120,12 +124,50 @@ absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std
   return model;
 }
 
+absl::StatusOr<v1::Model> DownloadModelFiles(Context& context, int64_t job,
+                                             const std::string& folder) {
+  const auto shown = GetJob(context, job);
+  if (!shown.ok()) return shown.status();
+  const v1::Model& model = shown->model();
+  std::vector<std::pair<std::string, std::string>> files;  // format, name
+  if (!model.onnx_sha256().empty()) files.emplace_back("onnx", "best.onnx");
+  if (!model.safetensors_sha256().empty()) files.emplace_back("safetensors", "best.safetensors");
+  for (const v1::ModelFile& file : model.files()) files.emplace_back(file.name(), file.name());
+  if (files.empty()) {
+    return absl::FailedPreconditionError(fmt::format("job {} has published no model", job));
+  }
+  for (const auto& [format, name] : files) {
+    const fs::path path = fs::path(name).lexically_normal();
+    if (path.empty() || path.is_absolute() || *path.begin() == "..") {
+      return absl::DataLossError(
+          fmt::format("job {}: its model has a file \"{}\", which would lie outside of {}", job,
+                      CleanLine(name, 200), CleanLine(folder, 200)));
+    }
+    const fs::path target = fs::path(folder) / path;
+    std::error_code error;
+    fs::create_directories(target.parent_path(), error);
+    if (error) {
+      return absl::InvalidArgumentError(
+          fmt::format("-o {}: cannot be made: {}", CleanLine(folder, 200), error.message()));
+    }
+    const auto fetched = DownloadModel(context, job, target.string(), format);
+    if (!fetched.ok()) return fetched.status();
+  }
+  return model;
+}
+
 std::string DescribeModel(const v1::Model& model, const std::string& path) {
   std::error_code error;
-  const auto bytes = std::filesystem::file_size(path, error);
+  int64_t bytes = 0;
+  if (path.ends_with("/")) {
+    bytes = model.onnx_bytes() + model.safetensors_bytes();
+    for (const v1::ModelFile& file : model.files()) bytes += file.bytes();
+  } else if (const auto size = fs::file_size(path, error); !error) {
+    bytes = static_cast<int64_t>(size);
+  }
   return fmt::format("{}  {}, job {}, trial {}, epoch {}: validation accuracy {}, {}\n",
-                     CleanLine(path), FormatBytes(error ? 0 : static_cast<int64_t>(bytes)),
-                     model.job(), model.trial(), model.epoch(), FormatMetric(model.val_accuracy()),
+                     CleanLine(path), FormatBytes(bytes), model.job(), model.trial(), model.epoch(),
+                     FormatMetric(model.val_accuracy()),
                      model.test_count() == 0
                          ? "no test set"
                          : "test accuracy " + FormatMetric(model.test_accuracy()));
@@ -155,11 +197,14 @@ void AddModel(CLI::App& app, Context& context) {
                  "  trainyard model get 7 -o best.safetensors     weights only\n"
                  "  trainyard model get 7 -o best.keras           what a program left\n"
                  "  trainyard model get 7 --file report/curve.png -o curve.png\n"
+                 "  trainyard model get 7 -o models/              all of them\n"
                  "\nThe file is checked by its SHA-256, and appears whole or not at all.");
   get->add_option("JOB", options->job, "The job's number")->required()->type_name("");
-  get->add_option("-o", options->file,
-                  "Where to; without --file, what is got is the file with this one's ending: "
-                  ".onnx or .safetensors, or of a program whatever it left")
+  get->add_option(
+         "-o", options->file,
+         "Where to; without --file, what is got is the file with this one's ending: "
+         ".onnx or .safetensors, or of a program whatever it left; one that ends in / is a "
+         "folder for all of them")
       ->required()
       ->type_name("FILE");
   get->add_option("--file", options->name, "Which file of the model, by its name")

@@ -134,8 +134,9 @@ void AddVersion(CLI::App& app, Context& context) {
       }
       if (context.json()) {
         const std::string server = answered ? Json(info, true) : "null\n";
-        context.out() << fmt::format("{{\"version\":\"{}\",\"coordinator\":{}}}\n",
-                                     TRAINYARD_VERSION, server.substr(0, server.size() - 1));
+        context.out() << ForPrograms(
+            context, fmt::format("{{\"version\":\"{}\",\"coordinator\":{}}}\n", TRAINYARD_VERSION,
+                                 server.substr(0, server.size() - 1)));
         return kDone;
       }
       context.out() << fmt::format("trainyard {}\n", TRAINYARD_VERSION);

@@ -4,6 +4,8 @@
 include(GNUInstallDirs)
 
 install(TARGETS trainyard COMPONENT cli)
+install(FILES docs/jenkins.md ci/Jenkinsfile DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)
+install(DIRECTORY ci/jenkins DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)
 install(TARGETS trainyard-coordinator COMPONENT coordinator)
 install(TARGETS trainyard-worker COMPONENT worker)
 install(FILES docs/spec.md docs/spec.schema.json docs/detection.md docs/pools.md

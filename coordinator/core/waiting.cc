@@ -20,7 +20,7 @@ std::string Wanted(const State& state, const Attempt& attempt) {
   } else if (needs.gpu == GpuWish::kNone) {
     text = "a worker without a GPU";
   }
-  if (needs.runtime != "native") absl::StrAppend(&text, ", for ", needs.runtime, "s");
+  if (needs.runtime != "native") absl::StrAppend(&text, ", for ", needs.runtime);
   if (!needs.pool.empty()) absl::StrAppend(&text, ", in pool ", needs.pool);
   for (const auto& [name, value] : needs.labels) {
     absl::StrAppend(&text, ", with ", name, "=", value);

@@ -110,7 +110,7 @@ class DockerPool(EngineTest, YardTest):
         self.yard.wait_until(lambda: not self.engine.docker("ps", "--all", "--quiet").stdout, "the container to go")
 
     def test_a_killed_coordinator_finds_its_container_again(self):
-        spec = self.spec(epochs=8)
+        spec = self.spec(epochs=30)  # it still trains when the stray is gone
         expected = self.undisturbed(spec)
         self.start()
         job = self.yard.submit(spec)
@@ -125,8 +125,8 @@ class DockerPool(EngineTest, YardTest):
                                    "trainyard/worker-cpu", "600").stdout.strip()
         foreign = self.engine.docker(*run, "trainyard/worker-cpu", "600").stdout.strip()
         self.yard.start(*self.pool_flags)
-        self.assert_finished_as(job, expected, restarts=0)
         self.yard.wait_until(lambda: self.engine.docker("inspect", stray, check=False).returncode != 0, "the stray to go")
+        self.assert_finished_as(job, expected, restarts=0)
         self.assertTrue(self.engine.inspect(foreign)["State"]["Running"])
 
     def test_a_daemon_that_stops_and_returns(self):

@@ -89,7 +89,9 @@ class Network:
         )
         self._remove()  # what a killed test has left
         try:
-            run("ip", "link", "add", "name", self.bridge, "type", "bridge")
+            # With an address of its own, as docker0 has one. A bridge without takes the lowest of its ports', and when
+            # the container that it had it from goes, others do not reach this machine for longer than a lease.
+            run("ip", "link", "add", "name", self.bridge, "address", "02:54:59:00:00:%02x" % self.slot, "type", "bridge")
             run("ip", "address", "add", self.gateway + "/25", "dev", self.bridge)
             run("ip", "link", "set", self.bridge, "up")
             with open("/proc/sys/net/ipv4/ip_forward", "w") as file:

@@ -4,7 +4,6 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -197,19 +196,6 @@ absl::StatusOr<AccessKeys> ReadAccessFolder(const std::string& folder,
                      ": found only one of cert.pem and key.pem, expected both or none"));
   }
   return keys;
-}
-
-absl::Status RemoveSecrets(const std::string& folder) {
-  chmod(folder.c_str(), S_IRWXU);  // as a launcher makes it, it is read-only for its owner too
-  for (const char* name : {"token", "key.pem"}) {
-    const std::string path = absl::StrCat(folder, "/", name);
-    if (unlink(path.c_str()) == 0 || errno == ENOENT) continue;
-    return absl::FailedPreconditionError(absl::StrCat(
-        path, ": cannot be deleted (", strerror(errno),
-        "), and programs of users could read it; expected an access folder of this worker's own, "
-        "which it empties once it has read it"));
-  }
-  return absl::OkStatus();
 }
 
 std::shared_ptr<grpc::Channel> MakeAccessChannel(const std::string& target, const AccessKeys& keys,

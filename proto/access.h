@@ -27,9 +27,6 @@ struct AccessKeys {
 // and should not be, such as a secret that everybody on this machine can read.
 absl::StatusOr<AccessKeys> ReadAccessFolder(const std::string& folder,
                                             std::vector<std::string>* warnings);
-// Deletes the secrets of a folder that was read, for who runs other people's code as the same user.
-// An error names the file that others can still read.
-absl::Status RemoveSecrets(const std::string& folder);
 absl::StatusOr<std::string> ReadTokenFile(const std::string& path,
                                           std::vector<std::string>* warnings);
 absl::StatusOr<std::string> ReadCaFile(const std::string& path);

@@ -196,22 +196,5 @@ TEST_F(AccessTest, ListShowsStatesAndRevokeSaysWhatFollows) {
   EXPECT_THAT(server_.calls, ::testing::Contains("RevokeToken ci"));
 }
 
-TEST_F(AccessTest, WhoRunsProgramsOfOthersDeletesTheSecretsThatItHasRead) {
-  const std::string folder = Folder("access", "ty_hush");
-  File("access/key.pem", kKey, 0400);
-  File("access/ca.pem", "whom to trust");
-  chmod(folder.c_str(), 0500);
-  EXPECT_TRUE(RemoveSecrets(folder).ok());
-  std::vector<std::string> left;
-  for (const auto& entry : fs::directory_iterator(folder)) left.push_back(entry.path().filename());
-  EXPECT_THAT(left, ElementsAre("ca.pem"));
-  EXPECT_TRUE(RemoveSecrets(folder).ok()) << "there are none";
-
-  fs::create_directories(folder + "/token/full");  // which nobody can unlink
-  const absl::Status status = RemoveSecrets(folder);
-  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr(folder + "/token: cannot be deleted"),
-                                                   HasSubstr("of this worker's own")));
-}
-
 }  // namespace
 }  // namespace trainyard::cli

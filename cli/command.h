@@ -94,10 +94,14 @@ absl::Status CheckFollowOptions(const FollowJobOptions& options);
 absl::StatusOr<int> WatchJob(Context& context, int64_t job, const FollowJobOptions& options);
 absl::StatusOr<int> WaitForJob(Context& context, int64_t job, const FollowJobOptions& options);
 
-// Fetches a job's best model; `path` ends in .onnx or .safetensors. The file appears whole or not
-// at all.
-absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std::string& path);
-// One line about the model that was written to `path`.
+// `--program-path`, of a coordinator that this command starts.
+void AddProgramPath(CLI::App* command, std::vector<std::string>& paths);
+
+// Fetches a file of a job's best model: `name`, or the one with the ending of `path` where that is
+// empty. It appears whole or not at all.
+absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std::string& path,
+                                        const std::string& name = "");
+// One line about the model of which a file was written to `path`.
 std::string DescribeModel(const v1::Model& model, const std::string& path);
 
 // The job with all its trials.

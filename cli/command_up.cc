@@ -25,6 +25,8 @@ struct Options {
   std::vector<std::string> data_roots;
   std::string worker_binary;
   std::string pools;
+  bool allow_programs = false;
+  std::vector<std::string> program_paths;
   bool allow_file_urls = false;
   bool listen_anywhere = false;
   bool require_token = false;
@@ -59,6 +61,7 @@ std::vector<std::string> Arguments(const Options& options) {
   if (options.workers >= 0) add("--workers", std::to_string(options.workers));
   if (options.threads > 0) add("--threads-per-worker", std::to_string(options.threads));
   for (const std::string& root : options.data_roots) add_file("--data-root", root);
+  for (const std::string& path : options.program_paths) add_file("--program-path", path);
   add_file("--worker-binary", options.worker_binary);
   add_file("--pools", options.pools);
   if (options.poll_ms > 0) add("--poll-ms", std::to_string(options.poll_ms));
@@ -67,7 +70,8 @@ std::vector<std::string> Arguments(const Options& options) {
   add_file("--tls-key", options.tls_key);
   add_file("--tls-ca", options.tls_ca);
   add_file("--tls-client-ca", options.tls_client_ca);
-  for (const auto& [flag, set] : {std::pair("--allow-file-urls", options.allow_file_urls),
+  for (const auto& [flag, set] : {std::pair("--allow-programs", options.allow_programs),
+                                  {"--allow-file-urls", options.allow_file_urls},
                                   {"--insecure-listen-anywhere", options.listen_anywhere},
                                   {"--require-token", options.require_token},
                                   {"--require-client-certs", options.require_client_certs},
@@ -133,6 +137,18 @@ void AddAccess(CLI::App* command, Options& options) {
 
 }  // namespace
 
+void AddProgramPath(CLI::App* command, std::vector<std::string>& paths) {
+  command
+      ->add_option("--program-path", paths,
+                   "A folder that those programs can read, its bin first on their PATH, such as a "
+                   "Python venv (repeatable)")
+      ->type_name("DIR")
+      ->check(CLI::ExistingDirectory)
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
 void AddUp(CLI::App& app, Context& context) {
   CLI::App* command = AddCommand(
       app, "up", "Start a coordinator and its local workers, for one machine",
@@ -182,6 +198,9 @@ void AddUp(CLI::App& app, Context& context) {
                    "How often projects are asked for new commits, in milliseconds")
       ->type_name("N")
       ->check(CLI::Range(10, 86'400'000));
+  command->add_flag("--allow-programs", options->allow_programs,
+                    "Let local workers run programs of users, each in a sandbox (bubblewrap)");
+  AddProgramPath(command, options->program_paths);
   command->add_flag("--allow-file-urls", options->allow_file_urls,
                     "Fetch from file:// URLs and paths even where other machines can ask for it");
   command->add_flag("--insecure-listen-anywhere", options->listen_anywhere,

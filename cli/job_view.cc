@@ -154,13 +154,22 @@ std::string ModelFields(const v1::Job& job, const std::optional<std::string>& st
   const std::string where =
       state_dir->empty() ? "the coordinator's state folder" : CleanLine(*state_dir);
   out += Field(style, "lies in", fmt::format("{}, named by its SHA-256:", where));
-  out += Field(
-      style, "",
-      fmt::format("ONNX {}, {}", FormatBytes(model.onnx_bytes()), CleanLine(model.onnx_sha256())));
-  out += Field(style, "",
-               fmt::format("safetensors {}, {}", FormatBytes(model.safetensors_bytes()),
-                           CleanLine(model.safetensors_sha256())));
-  out += Field(style, "get it", fmt::format("trainyard model get {} -o best.onnx", job.id()));
+  const auto file = [&](const std::string& name, int64_t bytes, const std::string& sha256) {
+    out += Field(style, "", fmt::format("{} {}, {}", name, FormatBytes(bytes), CleanLine(sha256)));
+  };
+  for (const v1::ModelFile& one : model.files())
+    file(CleanLine(one.name()), one.bytes(), one.sha256());
+  if (!job.spec().has_program()) {
+    file("ONNX", model.onnx_bytes(), model.onnx_sha256());
+    file("safetensors", model.safetensors_bytes(), model.safetensors_sha256());
+    out += Field(style, "get it", fmt::format("trainyard model get {} -o best.onnx", job.id()));
+  } else if (model.files().empty()) {
+    out += Field(style, "", "no file: the program left none");
+  } else {
+    out += Field(style, "get it",
+                 fmt::format("trainyard model get {} --file {} -o FILE", job.id(),
+                             CleanLine(model.files(0).name())));
+  }
   return out;
 }
 

@@ -112,6 +112,16 @@ void Declare(CLI::App& app, Flags& flags) {
                  "Milliseconds between two looks at a watched repository [2000 for those on this "
                  "machine, 30000 for others]")
       ->check(CLI::Range(int64_t{10}, int64_t{86'400'000}));
+  app.add_flag("--allow-programs", service.allow_programs,
+               "Let workers of this machine run programs of users, each in a sandbox of its own "
+               "(bubblewrap)");
+  app.add_option("--program-path", service.program_paths,
+                 "Folder that those programs can read, its bin first on their PATH, such as a "
+                 "Python venv; can be repeated")
+      ->check(CLI::ExistingDirectory)
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_flag("--allow-file-urls", service.allow_file_urls,
                "Fetch from file:// URLs and paths even where other machines can ask for it");
   app.add_flag("--insecure-listen-anywhere", service.listen_anywhere,

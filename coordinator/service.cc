@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <set>
 #include <thread>
@@ -12,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "coordinator/access/access.h"
 #include "coordinator/address.h"
 #include "coordinator/dialing.h"
@@ -53,6 +55,14 @@ int ThreadsPerWorker(const ServiceOptions& options) {
   return std::max(1, cores / std::max(1, options.workers));
 }
 
+bool IsOnPath(const std::string& program) {
+  const char* path = std::getenv("PATH");
+  for (const absl::string_view folder : absl::StrSplit(path != nullptr ? path : "", ':')) {
+    if (access(absl::StrCat(folder, "/", program).c_str(), X_OK) == 0) return true;
+  }
+  return false;
+}
+
 absl::Status CheckOptions(const ServiceOptions& options) {
   if (options.listen.empty()) {
     return absl::InvalidArgumentError("--listen: found none, expected host:port");
@@ -61,6 +71,11 @@ absl::Status CheckOptions(const ServiceOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("--worker-binary: '", options.worker_binary,
                      "' is no program that can be run; name it, or ask for --workers 0"));
+  }
+  if (options.allow_programs && options.workers > 0 && !IsOnPath("bwrap")) {
+    return absl::InvalidArgumentError(
+        "--allow-programs: programs run in bubblewrap, which is not here; install the package "
+        "bubblewrap");
   }
   for (const std::string& root : options.data_roots) {
     if (!fs::path(root).is_absolute() || !fs::is_directory(root)) {
@@ -150,9 +165,14 @@ class RunningService final : public Service {
     Loop::Options loop_options;
     loop_options.settings = options_.settings;
     if (options_.workers > 0) {
+      core::Abilities can;
+      if (options_.allow_programs) {
+        can.runtimes.insert({"program-keras", "program-torch", "program-sklearn", "program-other"});
+      }
       loop_options.settings.pools[kProcessPool] = {
           .kind = kProcessPool,
-          .hosts = {{"", std::vector<core::Abilities>(static_cast<size_t>(options_.workers))}}};
+          .hosts = {
+              {"", std::vector<core::Abilities>(static_cast<size_t>(options_.workers), can)}}};
     }
     for (const PoolConfig& pool : pools_) {
       loop_options.settings.pools[pool.name] = ToSettings(pool);
@@ -215,6 +235,14 @@ class RunningService final : public Service {
     launchers.process.arguments = {"--threads", std::to_string(threads_per_worker_)};
     // What the coordinator itself may fetch from, its own workers may too.
     if (OnlyLoopback(options_.listen)) launchers.process.arguments.push_back("--private-urls");
+    if (options_.allow_programs) {
+      launchers.process.arguments.insert(launchers.process.arguments.end(),
+                                         {"--programs", "sandbox"});
+      for (const std::string& path : options_.program_paths) {
+        launchers.process.arguments.insert(launchers.process.arguments.end(),
+                                           {"--program-path", fs::absolute(path)});
+      }
+    }
     launchers.folder = launchers.process.folder = state_dir / "workers";
     launchers.process.issue_access = access_->Issuer(ForThisMachine(ListenersOf(options_)).tls);
     launchers.pools = pools_;

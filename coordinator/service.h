@@ -31,6 +31,8 @@ struct ServiceOptions {
   std::string pools_file;      // docs/pools.md; empty: the process pool only
   std::vector<std::string> data_roots;
   bool allow_file_urls = false;
+  bool allow_programs = false;             // the process pool runs programs of users
+  std::vector<std::string> program_paths;  // that those can read
   int64_t poll_local_ms = 2'000;
   int64_t poll_remote_ms = 30'000;
   core::Settings settings;  // without pools

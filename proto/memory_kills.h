@@ -7,7 +7,7 @@
 #include <deque>
 #include <string_view>
 
-namespace trainyard::coordinator {
+namespace trainyard {
 
 // The kernel's count so far: of our control group where it keeps one, else of the whole machine.
 // 0 where it cannot be read.
@@ -30,4 +30,4 @@ class MemoryKillWatch {
   std::chrono::steady_clock::time_point last_;
 };
 
-}  // namespace trainyard::coordinator
+}  // namespace trainyard

@@ -3,9 +3,9 @@
 
 #include <string>
 
-namespace trainyard::coordinator {
+namespace trainyard {
 
 // "SIGKILL"; "signal 77" of one that has no name.
 std::string SignalName(int signal);
 
-}  // namespace trainyard::coordinator
+}  // namespace trainyard

@@ -1,11 +1,11 @@
-#include "coordinator/launch/memory_kills.h"
+#include "proto/memory_kills.h"
 
 #include <charconv>
 #include <fstream>
 #include <iterator>
 #include <string>
 
-namespace trainyard::coordinator {
+namespace trainyard {
 namespace {
 
 constexpr size_t kSamplesKept = 4;
@@ -66,4 +66,4 @@ bool MemoryKillWatch::GrewLately() const {
   return !samples_.empty() && CountMemoryKills() > samples_.front();
 }
 
-}  // namespace trainyard::coordinator
+}  // namespace trainyard

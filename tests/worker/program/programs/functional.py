@@ -6,7 +6,7 @@ rng = np.random.default_rng(0)
 y = rng.integers(0, 4, 1200)
 x = rng.normal(size=(1200, 16, 16, 1)).astype("float32")
 for image, label in zip(x, y):  # a bright corner tells the class
-    image[8 * (label // 2) : 8 * (label // 2) + 8, 8 * (label % 2) : 8 * (label % 2) + 8] += 1.0
+    image[8 * (label // 2) : 8 * (label // 2) + 8, 8 * (label % 2) : 8 * (label % 2) + 8] += 0.3
 
 inputs = Input((16, 16, 1), name="image")
 h = layers.Conv2D(8, 3, padding="same", activation="relu", name="stem")(inputs)

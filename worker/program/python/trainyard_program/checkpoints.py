@@ -34,9 +34,11 @@ class Store:
                 state = json.load(file)
             if state["version"] != 1:
                 raise ValueError(f"version {state['version']}, expected 1")
+            shutil.rmtree(self._finished, ignore_errors=True)  # later than the entry, perhaps
             for name in os.listdir(self.resume_from):
                 if name.startswith("model-"):
-                    user_callbacks.copy(os.path.join(self.resume_from, name), os.path.join(self._finished, name))
+                    os.makedirs(self._finished, exist_ok=True)
+                    _link(os.path.join(self.resume_from, name), os.path.join(self._finished, name))
         except (OSError, ValueError, KeyError, TypeError) as error:
             channel.fail(f"the checkpoint {self.resume_from} cannot be continued from: {path}: {error}")
         return state

@@ -125,7 +125,7 @@ class Epochs:
         line.update({f"val_{name}": value for name, value in figures_of(validation).items()})
         rate = learning_rate_of(self.model, logs)
         if rate is not None:
-            line["learning_rate"] = rate
+            line["learning_rate"] = float(f"{rate:.6g}")  # a float32
         line["seconds"] = round(seconds, 3)
         train_seconds = seconds if self._train_seconds is None else self._train_seconds
         images = self.images(self.run.step - self._first_step)

@@ -32,6 +32,7 @@ struct ServiceOptions {
   std::vector<std::string> data_roots;
   bool allow_file_urls = false;
   bool allow_programs = false;             // the process pool runs programs of users
+  bool contained = false;                  // without a sandbox: a container around all this is one
   std::vector<std::string> program_paths;  // that those can read
   int64_t poll_local_ms = 2'000;
   int64_t poll_remote_ms = 30'000;

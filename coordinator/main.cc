@@ -16,6 +16,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "CLI/App.hpp"
@@ -313,6 +314,11 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  // Said by images that are made for programs (docker/Dockerfile).
+  const char* programs = std::getenv("TRAINYARD_PROGRAMS");
+  if (programs != nullptr && std::string_view(programs) == "container") {
+    flags.service.allow_programs = flags.service.contained = true;
   }
   if (flags.poll_ms > 0) flags.service.poll_local_ms = flags.service.poll_remote_ms = flags.poll_ms;
   if (flags.poll_remote_ms > 0) flags.service.poll_remote_ms = flags.poll_remote_ms;

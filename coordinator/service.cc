@@ -94,7 +94,7 @@ absl::Status CheckOptions(const ServiceOptions& options) {
         absl::StrCat("--worker-binary: '", options.worker_binary,
                      "' is no program that can be run; name it, or ask for --workers 0"));
   }
-  if (options.allow_programs && options.workers > 0 && !IsOnPath("bwrap")) {
+  if (options.allow_programs && !options.contained && options.workers > 0 && !IsOnPath("bwrap")) {
     return absl::InvalidArgumentError(
         "--allow-programs: programs run in bubblewrap, which is not here; install the package "
         "bubblewrap");
@@ -211,7 +211,7 @@ class RunningService final : public Service {
     if (options_.workers > 0) {
       core::Abilities can;
       if (options_.allow_programs) {
-        can.runtimes.insert({"program-keras", "program-torch", "program-sklearn", "program-other"});
+        can.runtimes.insert(ProgramRuntimes().begin(), ProgramRuntimes().end());
       }
       loop_options.settings.pools[kProcessPool] = {
           .kind = kProcessPool,
@@ -285,8 +285,9 @@ class RunningService final : public Service {
     // What the coordinator itself may fetch from, its own workers may too.
     if (OnlyLoopback(options_.listen)) launchers.process.arguments.push_back("--private-urls");
     if (options_.allow_programs) {
-      launchers.process.arguments.insert(launchers.process.arguments.end(),
-                                         {"--programs", "sandbox"});
+      launchers.process.arguments.insert(
+          launchers.process.arguments.end(),
+          {"--programs", options_.contained ? "container" : "sandbox"});
       for (const std::string& path : options_.program_paths) {
         launchers.process.arguments.insert(launchers.process.arguments.end(),
                                            {"--program-path", fs::absolute(path)});

@@ -35,6 +35,7 @@ struct ServiceOptions {
   std::string http;        // host:port of the HTTP listener; empty: none
   std::string hooks_file;  // docs/hooks.md; empty: on this machine's own addresses all are believed
   bool allow_programs = false;             // the process pool runs programs of users
+  bool contained = false;                  // without a sandbox: a container around all this is one
   std::vector<std::string> program_paths;  // that those can read
   int64_t poll_local_ms = 2'000;
   int64_t poll_remote_ms = 30'000;

@@ -135,12 +135,13 @@ const std::vector<SpecSection>& PoolSections() {
   static const auto* sections = new std::vector<SpecSection>{
       {"", {"pools"}},
       {"pool", {"docker", "slurm", "labels", "data_roots", "coordinator"}},
-      {"docker", {"images", "hosts"}},
+      {"docker", {"images", "hosts", "programs"}},
+      {"programs", {"network", "processes", "work_size"}},
       {"host", {"name", "url", "tls", "gpus", "gpu_memory", "cpu_slots", "cores", "memory"}},
       {"tls", {"ca", "cert", "key"}},
       {"slurm",
        {"workers", "partition", "account", "qos", "gres", "gpu_memory", "cores", "memory",
-        "time_limit", "folder", "worker", "bin", "environment"}},
+        "time_limit", "folder", "worker", "bin", "environment", "programs"}},
   };
   return *sections;
 }

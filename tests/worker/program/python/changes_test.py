@@ -74,7 +74,13 @@ def sequential():
 
 
 def unbuilt():
-    layers = [L.Conv2D(8, 3, name="conv"), L.GlobalMaxPooling2D(), L.Dense(20, name="hidden"), L.Dense(5), L.Softmax()]
+    layers = [
+        L.Conv2D(8, 3, name="conv"),
+        L.GlobalMaxPooling2D(),
+        L.Dense(20, name="hidden"),
+        L.Dense(5),
+        L.Softmax(),
+    ]
     return keras.Sequential(layers)
 
 
@@ -108,8 +114,12 @@ class Architecture(unittest.TestCase):
             self.assertIn(layer.name[:12], "".join(summary))  # long names are cut
         features = keras.Model(model.inputs, model.get_layer("hidden").output)
         again = model.predict(X[:4], verbose=0)
-        features.get_layer("hidden").set_weights([w * 0 for w in model.get_layer("hidden").get_weights()])
-        self.assertFalse(numpy.allclose(model.predict(X[:4], verbose=0), again), "the view is of other layers")
+        features.get_layer("hidden").set_weights(
+            [w * 0 for w in model.get_layer("hidden").get_weights()]
+        )
+        self.assertFalse(
+            numpy.allclose(model.predict(X[:4], verbose=0), again), "the view is of other layers"
+        )
 
     def test_width_is_changed_in_the_programs_own_object_but_never_in_the_head(self):
         for make in (sequential, unbuilt, functional):
@@ -139,7 +149,9 @@ class Architecture(unittest.TestCase):
         hidden = model.get_layer("hidden")
         self.train(model)
         self.assertEqual((model.get_layer("drop").rate, diff()["drop.rate"]), (0.5, ("0.1", "0.5")))
-        self.assertIs(model.get_layer("hidden"), hidden)  # what does not change stays, with its weights
+        self.assertIs(
+            model.get_layer("hidden"), hidden
+        )  # what does not change stays, with its weights
         model = compiled(functional())
         self.train(model)
         self.assertEqual(model.layers[-2].name, "trainyard_dropout")
@@ -156,7 +168,9 @@ class Architecture(unittest.TestCase):
             self.assertEqual(one.get_layer("conv").filters, 16)
 
     def test_a_frozen_model_within_the_model_stays_the_programs_object(self):
-        base = keras.Sequential([L.Input((12, 12, 1)), L.Conv2D(8, 3), L.GlobalAveragePooling2D()], name="base")
+        base = keras.Sequential(
+            [L.Input((12, 12, 1)), L.Conv2D(8, 3), L.GlobalAveragePooling2D()], name="base"
+        )
         base.trainable = False
         image = keras.Input((12, 12, 1))
         hidden = L.Dense(16, activation="relu", name="hidden")(base(image))
@@ -191,7 +205,9 @@ class Architecture(unittest.TestCase):
         change(width=2)
         self.refused(Own(name="mine"), "width", "mine", "Own")
         change(added_convs=1)
-        self.refused(keras.Sequential([L.Input((4,)), L.Dense(8), L.Dense(5)]), "added_convs", "Flatten")
+        self.refused(
+            keras.Sequential([L.Input((4,)), L.Dense(8), L.Dense(5)]), "added_convs", "Flatten"
+        )
         a, b = keras.Input((4,)), keras.Input((4,))
         shared = L.Dense(5, name="twice")
         change(added_dense=8)
@@ -227,7 +243,10 @@ class Training(unittest.TestCase):
         self.assertEqual(diff()["optimizer.learning_rate"], ("0.01", "0.1"))
 
     def test_a_scheduler_of_epochs_is_scaled_whether_it_starts_from_the_rate_or_not(self):
-        for function in (lambda epoch: 0.04 * 0.5**epoch, lambda epoch, rate: rate if epoch < 1 else rate * 0.5):
+        for function in (
+            lambda epoch: 0.04 * 0.5**epoch,
+            lambda epoch, rate: rate if epoch < 1 else rate * 0.5,
+        ):
             change(learning_rate=0.2)
             model = compiled(sequential(), keras.optimizers.SGD(0.04))
             scheduler = keras.callbacks.LearningRateScheduler(function)
@@ -272,8 +291,12 @@ def last_step():
 class DataSets(unittest.TestCase):
     def test_a_configured_data_set_is_found_and_a_missing_one_says_how_to_configure_it(self):
         (x, y), (x_test, _) = keras.datasets.fashion_mnist.load_data()
-        self.assertEqual((x.shape, y.shape, x_test.shape), ((60000, 28, 28), (60000,), (10000, 28, 28)))
-        self.assertTrue(os.path.exists(f"{FOLDER}/keras/datasets/fashion-mnist/train-images-idx3-ubyte.gz"))
+        self.assertEqual(
+            (x.shape, y.shape, x_test.shape), ((60000, 28, 28), (60000,), (10000, 28, 28))
+        )
+        self.assertTrue(
+            os.path.exists(f"{FOLDER}/keras/datasets/fashion-mnist/train-images-idx3-ubyte.gz")
+        )
         with self.assertRaises(FileNotFoundError) as missing:
             keras.datasets.cifar10.load_data()
         for word in ("cifar10", "program: data:", "fashion-mnist"):

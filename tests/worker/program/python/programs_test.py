@@ -45,7 +45,14 @@ class Programs(unittest.TestCase):
         self.ok(undisturbed)
         last = undisturbed.lines("epoch")[-1]
         self.assertEqual(last["step"], 4 * 43)
-        for name in ("loss", "accuracy", "val_loss", "val_accuracy", "seconds", "images_per_second"):
+        for name in (
+            "loss",
+            "accuracy",
+            "val_loss",
+            "val_accuracy",
+            "seconds",
+            "images_per_second",
+        ):
             self.assertGreater(last[name], 0)
         self.assertEqual(last["learning_rate"], 0.001)
         self.assertEqual(
@@ -67,7 +74,9 @@ class Programs(unittest.TestCase):
         continued = self.attempt("fashion_cnn.py")
         self.kill_and_continue(continued, 3, 4)
         self.assertIn("epochs 4 [0, 1, 2, 3]", continued.stdout)
-        self.assertAlmostEqual(continued.lines("result")[-1]["result"]["accuracy"], accuracy, delta=0.05)
+        self.assertAlmostEqual(
+            continued.lines("result")[-1]["result"]["accuracy"], accuracy, delta=0.05
+        )
 
     def test_without_the_workers_environment_a_program_is_as_ever(self):
         plain = self.attempt("dense.py")

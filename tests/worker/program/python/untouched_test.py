@@ -63,7 +63,9 @@ class Untouched(unittest.TestCase):
         return self.run_words("-m", "trainyard_program.notebook", path)
 
     def test_a_notebook_runs_its_code_cells_in_one_namespace(self):
-        attempt = self.notebook("%matplotlib inline\n!pip install x\na = 6", "if a:\n    !ls\nprint(a * 7, __name__)")
+        attempt = self.notebook(
+            "%matplotlib inline\n!pip install x\na = 6", "if a:\n    !ls\nprint(a * 7, __name__)"
+        )
         self.assertEqual((attempt.code, attempt.stdout), (0, "42 __main__\n"), attempt.stderr)
         notes = [line["note"] for line in attempt.lines("note")]
         self.assertEqual(notes[1], "cell 1, line 2 is left out: !pip install x")
@@ -85,7 +87,11 @@ class Untouched(unittest.TestCase):
         self.assertRegex(attempt.stderr, r"^trainyard: error: .*no\.ipynb is no notebook: .*\n$")
 
     def test_changes_that_are_none_are_refused(self):
-        for text, word in (('{"epochs": 0}', "epochs"), ("[]", "object"), ('{"dropout": 1.5}', "between 0 and 1")):
+        for text, word in (
+            ('{"epochs": 1.5, "width": 0}', "epochs"),
+            ("[]", "object"),
+            ('{"dropout": 1.5}', "between 0 and 1"),
+        ):
             (self.folder / "params").write_text(text)
             attempt = self.run_words(
                 "-c",
@@ -116,8 +122,14 @@ class DataForms(unittest.TestCase):
 
     def test_idx_with_and_without_gzip(self):
         for part, pack in (("train", gzip.compress), ("t10k", bytes)):
-            self.write(f"{part}-images-idx3-ubyte" + (".gz" if pack is gzip.compress else ""), pack(idx(self.grey)))
-            self.write(f"{part}-labels-idx1-ubyte" + (".gz" if pack is gzip.compress else ""), pack(idx(self.labels)))
+            self.write(
+                f"{part}-images-idx3-ubyte" + (".gz" if pack is gzip.compress else ""),
+                pack(idx(self.grey)),
+            )
+            self.write(
+                f"{part}-labels-idx1-ubyte" + (".gz" if pack is gzip.compress else ""),
+                pack(idx(self.labels)),
+            )
         (x, y), (x_test, y_test) = data_forms.load("mnist", self.folder)
         numpy.testing.assert_array_equal(x, self.grey)
         numpy.testing.assert_array_equal(y_test, self.labels)
@@ -127,17 +139,23 @@ class DataForms(unittest.TestCase):
 
     def test_npz_whatever_its_name(self):
         packed = io.BytesIO()
-        numpy.savez(packed, x_train=self.grey, y_train=self.labels, x_test=self.grey, y_test=self.labels)
+        numpy.savez(
+            packed, x_train=self.grey, y_train=self.labels, x_test=self.grey, y_test=self.labels
+        )
         self.write("mnist", packed.getvalue())
         (x, _), _ = data_forms.load("mnist", os.path.join(self.folder, "mnist"))
         numpy.testing.assert_array_equal(x, self.grey)
 
     def test_cifar_binary(self):
-        content = b"".join(bytes([label]) + row.tobytes() for label, row in zip(self.labels, self.rows))
+        content = b"".join(
+            bytes([label]) + row.tobytes() for label, row in zip(self.labels, self.rows)
+        )
         for name in [f"data_batch_{i}.bin" for i in range(1, 6)] + ["test_batch.bin"]:
             self.write(name, content)
         (x, y), (x_test, _) = data_forms.load("cifar10", self.folder)
-        self.assertEqual((x.shape, y.shape, x_test.shape), ((20, 32, 32, 3), (20, 1), (4, 32, 32, 3)))
+        self.assertEqual(
+            (x.shape, y.shape, x_test.shape), ((20, 32, 32, 3), (20, 1), (4, 32, 32, 3))
+        )
         self.assertEqual(x[1, 2, 3, 1], self.rows[1, 1024 + 2 * 32 + 3])
         self.assertEqual(y[1, 0], 1)
 

@@ -1,4 +1,5 @@
 """A network with a residual branch, in the functional way."""
+
 import numpy as np
 from keras import Input, Model, layers, optimizers
 
@@ -21,6 +22,8 @@ h = layers.Flatten(name="flat")(h)
 outputs = layers.Dense(4, activation="softmax", name="class")(h)
 model = Model(inputs, outputs, name="residual")
 
-model.compile(optimizers.SGD(0.02, momentum=0.9), "sparse_categorical_crossentropy", metrics=["acc"])
+model.compile(
+    optimizers.SGD(0.02, momentum=0.9), "sparse_categorical_crossentropy", metrics=["acc"]
+)
 model.fit(x[:1000], y[:1000], epochs=4, validation_data=(x[1000:], y[1000:]), verbose=0)
 print(model.evaluate(x[1000:], y[1000:], verbose=0, return_dict=True))

@@ -52,7 +52,9 @@ def _is_plain(keras, model):
         return False
     own = keras.Sequential if is_sequential(model) else keras.Model
     programs = [c for c in type(model).__mro__ if not c.__module__.startswith(KERAS_MODULES)]
-    return isinstance(model, own) and not any("__init__" in vars(c) or "call" in vars(c) for c in programs)
+    return isinstance(model, own) and not any(
+        "__init__" in vars(c) or "call" in vars(c) for c in programs
+    )
 
 
 class Plan:
@@ -101,7 +103,9 @@ class Plan:
             if after != before:
                 self._edit(layer, key, before, after)
         if not candidates:
-            raise Refused(f"width: model '{self.model.name}' has no hidden convolution or Dense layer that trains")
+            raise Refused(
+                f"width: model '{self.model.name}' has no hidden convolution or Dense layer that trains"
+            )
 
     def _inner_width(self, model, factor, makes_output):
         """A model within the model is changed in its place too, so that the program's name for it stays true."""
@@ -110,7 +114,9 @@ class Plan:
         if describe.signature(model) in self.made:
             return 1
         if not _is_plain(self.keras, model):
-            raise Refused(f"width: {named(model)} within model '{self.model.name}' is of the program's own class")
+            raise Refused(
+                f"width: {named(model)} within model '{self.model.name}' is of the program's own class"
+            )
         if makes_output and not [l for l in Graph(model).layers if kind(l) in WIDTHS][1:]:
             return 0
         inner = Plan(self.keras, model, {}, self.made)
@@ -135,14 +141,19 @@ class Plan:
 
     def _convs(self, count):
         head = self.graph.head("added_convs")
-        flats = self.graph.back_from(self.graph.parents[id(head)], lambda layer: kind(layer) in FLATTENING)
+        flats = self.graph.back_from(
+            self.graph.parents[id(head)], lambda layer: kind(layer) in FLATTENING
+        )
         if "Conv" in kind(head):  # it makes the output itself, and is flattened afterwards
             flats = [head]
         if len(flats) != 1:
             names = ", ".join(named(layer) for layer in flats) or "none"
-            raise Refused(f"added_convs: expected one Flatten or global pooling before the head, found {names}")
+            raise Refused(
+                f"added_convs: expected one Flatten or global pooling before the head, found {names}"
+            )
         convs = self.graph.back_from(
-            self.graph.parents[id(flats[0])], lambda layer: kind(layer) in WIDTHS and "Conv" in kind(layer)
+            self.graph.parents[id(flats[0])],
+            lambda layer: kind(layer) in WIDTHS and "Conv" in kind(layer),
         )
         if not convs:
             raise Refused(f"added_convs: there is no convolution before {named(flats[0])}")
@@ -158,7 +169,9 @@ class Plan:
                 data_format=like.data_format,
                 name=f"trainyard_conv_{number}",
             )
-            self._insert(flats[0], layer, f"Conv{rank}D(filters={filters}, kernel_size=3, activation=relu)")
+            self._insert(
+                flats[0], layer, f"Conv{rank}D(filters={filters}, kernel_size=3, activation=relu)"
+            )
 
     def _dense(self, units):
         head = self.graph.head("added_dense")
@@ -193,7 +206,9 @@ class Placer:
         before = self._plan.before.get(id(layer), ())
         if before:
             if id(layer) in self._inserted:
-                raise Refused(f"{named(layer)} is called several times, so nothing can be put before it")
+                raise Refused(
+                    f"{named(layer)} is called several times, so nothing can be put before it"
+                )
             if len(_shapes(args)) != 1:
                 raise Refused(f"{named(layer)} has several inputs, so nothing can be put before it")
             self._inserted.add(id(layer))
@@ -225,7 +240,9 @@ def _call(layer, *args, **kwargs):
     try:
         return layer(*args, **kwargs)
     except Exception as error:
-        raise Refused(f"the changes do not fit layer {named(layer)}: {_first_line(error)}") from None
+        raise Refused(
+            f"the changes do not fit layer {named(layer)}: {_first_line(error)}"
+        ) from None
 
 
 def _first_line(error):
@@ -279,7 +296,9 @@ def _rebuild_sequential(model, plan, placer):
             del layer._inbound_nodes[-1]
     if hasattr(model, "_maybe_rebuild"):
         first = model._layers[:1]
-        pop, add = functools.partial(model.pop, rebuild=False), functools.partial(model.add, rebuild=False)
+        pop, add = functools.partial(model.pop, rebuild=False), functools.partial(
+            model.add, rebuild=False
+        )
         layers = [layer for layer in first if kind(layer) == "InputLayer"] + layers
     else:
         first = model.inputs[:1] if getattr(model, "_has_explicit_input_shape", False) else []
@@ -301,7 +320,9 @@ def _rebuild_sequential(model, plan, placer):
 
 def _drop_nodes(model, layers):
     """So that `layer.output` of a layer that stays will be its output in the new graph."""
-    old = {id(node) for nodes in model._nodes_by_depth.values() for node in nodes if not node.is_input}
+    old = {
+        id(node) for nodes in model._nodes_by_depth.values() for node in nodes if not node.is_input
+    }
     for layer in layers:
         layer._inbound_nodes[:] = [node for node in layer._inbound_nodes if id(node) not in old]
 
@@ -332,8 +353,12 @@ def _rebuild_functional_legacy(model, placer):
         for node in model._nodes_by_depth[depth]:
             if node.is_input:
                 continue
-            args, kwargs = node.map_arguments({key: [value] * len(node.flat_input_ids) for key, value in tensors.items()})
+            args, kwargs = node.map_arguments(
+                {key: [value] * len(node.flat_input_ids) for key, value in tensors.items()}
+            )
             outputs = placer(operation_of(node), *args, **kwargs)
             tensors.update(zip(node.flat_output_ids, tf.nest.flatten(outputs)))
     flat = [tensors[str(id(tensor))] for tensor in model.outputs]
-    model._init_graph_network(model._nested_inputs, tf.nest.pack_sequence_as(model._nested_outputs, flat))
+    model._init_graph_network(
+        model._nested_inputs, tf.nest.pack_sequence_as(model._nested_outputs, flat)
+    )

@@ -8,7 +8,13 @@ import shutil
 
 import numpy
 
-HELD = {"params", "model", "_model", "min_delta", "monitor_op"}  # what Keras gives to or derives from each
+HELD = {
+    "params",
+    "model",
+    "_model",
+    "min_delta",
+    "monitor_op",
+}  # what Keras gives to or derives from each
 KERAS_MODULES = ("keras.", "tf_keras.", "tensorflow.")
 # Of Keras' own callbacks, those that decide by what they have seen, and what they have seen.
 SEEN = {

@@ -104,8 +104,8 @@ TEST(NotifyFile, EveryProblemIsToldWithItsPlace) {
             "notify.yaml:1:30: mail[0].encryption: found none beside a password, expected starttls "
             "or tls: everybody on the way could read it"},
            {"mail: [{name: a, server: m, from: a@b, to: [\"a@b>\\r\\nBcc: c\"]}]",
-            "notify.yaml:1:45: mail[0].to[0]: found \"a@b>\\x0d\\x0aBcc: c\", expected an address such "
-            "as you@example.com"},
+            "notify.yaml:1:45: mail[0].to[0]: found \"a@b>\\x0d\\x0aBcc: c\", expected an address "
+            "such as you@example.com"},
            {"commit_statuses: [{name: a}]",
             "notify.yaml:1:19: commit_statuses[0]: found no token_file, expected token_file or "
             "token_env"},

@@ -60,8 +60,9 @@ class Build {
     aborted = true
     Process process = running
     if (process == null) return
-    process.toHandle().descendants().forEach { it.destroy() }
-    process.destroy()
+    def shell = process.toHandle()  // Process.destroy would close its output too
+    shell.descendants().forEach { it.destroy() }
+    shell.destroy()
   }
 
   void checkAborted() {

@@ -61,8 +61,9 @@ class Build {
     Process process = running
     if (process == null) return
     def shell = process.toHandle()  // Process.destroy would close its output too
-    shell.descendants().forEach { it.destroy() }
-    shell.destroy()
+    def others = shell.descendants().toArray()
+    shell.destroy()  // first, lest it ends with its child, untold
+    others.each { it.destroy() }
   }
 
   void checkAborted() {

@@ -1,4 +1,6 @@
-"""The changes of TRAINYARD_PARAMS_FILE: read, checked, made at compile and fit, and told as a diff."""
+"""The changes of TRAINYARD_PARAMS_FILE: read, checked, made at compile and fit, and told as a
+diff.
+"""
 
 import json
 import os

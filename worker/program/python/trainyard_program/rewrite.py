@@ -1,7 +1,9 @@
 """Changes a model's layers before its first training, within the object that the program holds.
 
-The graph is called anew on the model's own inputs, layer by layer: a layer whose configuration changes, or which
-gets another input shape, is made anew from its configuration; all others stay the objects, with the weights, that
+The graph is called anew on the model's own inputs, layer by layer: a layer whose configuration
+changes, or which
+gets another input shape, is made anew from its configuration; all others stay the objects, with the
+weights, that
 they are. The model object then takes the new graph.
 """
 
@@ -31,14 +33,15 @@ def is_buildable(model):
 
 
 def change(keras, model, wanted, made):
-    """Makes the wanted changes of width, added_convs, added_dense, dropout; returns [(path, from, to)].
+    """Makes the wanted changes of width, added_convs, added_dense, dropout; returns [(path, from,
+    to)].
 
     `made` holds the signatures of models that are changed already; this one is added.
     """
     if not _is_plain(keras, model):
         raise Refused(
-            f"{', '.join(wanted)}: model '{model.name}' is of the program's own class {kind(model)}; "
-            "only Sequential and functional models can be changed"
+            f"{', '.join(wanted)}: model '{model.name}' is of the program's own class "
+            f"{kind(model)}; only Sequential and functional models can be changed"
         )
     plan = Plan(keras, model, wanted, made)
     if plan.edits or plan.before:
@@ -58,7 +61,9 @@ def _is_plain(keras, model):
 
 
 class Plan:
-    """Which layers change (`edits`), which new ones stand before which (`before`), and the diff that people see."""
+    """Which layers change (`edits`), which new ones stand before which (`before`), and the diff
+    that people see.
+    """
 
     def __init__(self, keras, model, wanted, made):
         self.keras, self.model, self.made = keras, model, made
@@ -104,18 +109,22 @@ class Plan:
                 self._edit(layer, key, before, after)
         if not candidates:
             raise Refused(
-                f"width: model '{self.model.name}' has no hidden convolution or Dense layer that trains"
+                f"width: model '{self.model.name}' has no hidden convolution or Dense layer "
+                "that trains"
             )
 
     def _inner_width(self, model, factor, makes_output):
-        """A model within the model is changed in its place too, so that the program's name for it stays true."""
+        """A model within the model is changed in its place too, so that the program's name for it
+        stays true.
+        """
         if not model.trainable or not any(kind(layer) in WIDTHS for layer in model.layers):
             return 0
         if describe.signature(model) in self.made:
             return 1
         if not _is_plain(self.keras, model):
             raise Refused(
-                f"width: {named(model)} within model '{self.model.name}' is of the program's own class"
+                f"width: {named(model)} within model '{self.model.name}' is of the program's "
+                "own class"
             )
         if makes_output and not [l for l in Graph(model).layers if kind(l) in WIDTHS][1:]:
             return 0
@@ -149,7 +158,8 @@ class Plan:
         if len(flats) != 1:
             names = ", ".join(named(layer) for layer in flats) or "none"
             raise Refused(
-                f"added_convs: expected one Flatten or global pooling before the head, found {names}"
+                "added_convs: expected one Flatten or global pooling before the head, "
+                f"found {names}"
             )
         convs = self.graph.back_from(
             self.graph.parents[id(flats[0])],

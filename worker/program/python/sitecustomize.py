@@ -2,8 +2,8 @@
 first line.
 
 It installs hooks that wait until Keras is imported, and then gives way to the `sitecustomize` of
-the environment
-that this one shadows. Without TRAINYARD_METRICS_FILE it does nothing but the latter.
+the environment that this one shadows. Without TRAINYARD_METRICS_FILE it does nothing but the
+latter.
 """
 
 import importlib.machinery

@@ -2,6 +2,5 @@
 data sets.
 
 `hook` waits for Keras to be imported, `keras_hooks` then wraps Model.compile, fit and evaluate;
-`run` knows how far
-the program has come. docs/programs.md says what users see of it.
+`run` knows how far the program has come. docs/programs.md says what users see of it.
 """

@@ -24,9 +24,7 @@ CIFAR_BYTES = 3 * CIFAR_SIDE * CIFAR_SIDE
 
 
 def load(name, path, label_mode="fine"):
-    """((x_train, y_train), (x_test, y_test)) of the Keras data set `name`, from a file or
-    folder.
-    """
+    """((x_train, y_train), (x_test, y_test)) of the data set `name`, from a file or folder."""
     files = _Files(path)
     arrays = _from_npz(files)
     if arrays is None and name in ("mnist", "fashion_mnist"):

@@ -6,7 +6,7 @@ It stands behind the program's own callbacks, so that it sees what they decided 
 import functools
 import time
 
-from trainyard_program import batches, channel, user_callbacks, variables
+from trainyard_program import batches, channel, user_callbacks
 from trainyard_program.describe import describe
 
 ACCURACIES = (
@@ -84,7 +84,7 @@ class Epochs:
             try:
                 _build(self.model, self.data)
                 self.restores(self.model)
-            except (variables.Mismatch, OSError, KeyError, ValueError) as error:
+            except Exception as error:  # unsaid, it would train on from fresh weights
                 channel.fail(
                     f"the checkpoint does not fit the program's model '{self.model.name}': {error}"
                 )
@@ -174,8 +174,7 @@ class Epochs:
 
 
 def _number(value):
-    value = float(value) if getattr(value, "ndim", 0) == 0 else [float(v) for v in value]
-    return value
+    return float(value) if getattr(value, "ndim", 0) == 0 else [float(one) for one in value]
 
 
 def _build(model, data):

@@ -2,8 +2,7 @@
 LearningRateScheduler.
 
 The learning rate goes with the program from one optimizer to the next: in proportion to what the
-two take by default,
-so that 0.1 for `sgd` (default 0.01) is 0.01 for `adam` (default 0.001).
+two take by default, so that 0.1 for `sgd` (default 0.01) is 0.01 for `adam` (default 0.001).
 """
 
 import contextlib
@@ -150,8 +149,7 @@ def scale_schedulers(callbacks, factor, wanted, epochs):
     """LearningRateScheduler sets the rate anew at each epoch; it must follow the change.
 
     Its function may start from the rate at hand or not: its highest value tells the factor, and it
-    is called with
-    the rate that it would see without us.
+    is called with the rate that it would see without us.
     """
     for callback in callbacks:
         if type(callback).__name__ != "LearningRateScheduler" or hasattr(

@@ -1,10 +1,8 @@
 """Changes a model's layers before its first training, within the object that the program holds.
 
 The graph is called anew on the model's own inputs, layer by layer: a layer whose configuration
-changes, or which
-gets another input shape, is made anew from its configuration; all others stay the objects, with the
-weights, that
-they are. The model object then takes the new graph.
+changes, or which gets another input shape, is made anew from its configuration; all others stay the
+objects, with the weights, that they are. The model object then takes the new graph.
 """
 
 import functools
@@ -304,27 +302,23 @@ def _rebuild_sequential(model, plan, placer):
     if tensor is not None:
         for layer in layers:  # forget the calls above; the model makes its own
             del layer._inbound_nodes[-1]
-    if hasattr(model, "_maybe_rebuild"):
-        first = model._layers[:1]
-        pop, add = functools.partial(model.pop, rebuild=False), functools.partial(
-            model.add, rebuild=False
-        )
-        layers = [layer for layer in first if kind(layer) == "InputLayer"] + layers
+    legacy = not hasattr(model, "_maybe_rebuild")
+    later = {} if legacy else {"rebuild": False}
+    if not legacy:
+        first = [layer for layer in model._layers[:1] if kind(layer) == "InputLayer"]
     else:
         first = model.inputs[:1] if getattr(model, "_has_explicit_input_shape", False) else []
-        pop, add = model.pop, model.add
-        layers = list(first) + layers
     while model.layers:
-        pop()
-    if hasattr(model, "_maybe_rebuild"):
-        model._layers.clear()
-    else:
+        model.pop(**later)
+    if legacy:
         model._self_tracked_trackables = []
-    for layer in layers:
+    else:
+        model._layers.clear()
+    for layer in list(first) + layers:
         if not is_model(layer) and kind(layer) != "InputLayer" and hasattr(layer, "_inbound_nodes"):
             del layer._inbound_nodes[:]  # else `layer.output` would be its output in the old graph
-        add(layer)
-    if hasattr(model, "_maybe_rebuild"):
+        model.add(layer, **later)
+    if not legacy:
         model._maybe_rebuild()
 
 

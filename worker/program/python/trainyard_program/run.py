@@ -2,8 +2,7 @@
 comes next.
 
 A continued program runs again from its first line. A fit that was over returns what it returned
-then, the one that
-was interrupted goes on behind its last stored epoch, all later ones run as ever.
+then, the one that was interrupted goes on behind its last stored epoch, all later ones run as ever.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""The changes of TRAINYARD_PARAMS_FILE: read, checked, made at compile and fit, and told as a diff."""
+"""The changes of TRAINYARD_PARAMS_FILE: read, checked, made at compile and fit, told as a diff."""
 
 import json
 import os

@@ -136,6 +136,13 @@ class Programs(unittest.TestCase):
         self.kill_and_continue(attempt, 4, 6)
         self.assertIn("first [0, 1] True\nsecond [0, 1, 2, 3] 4\ntrained 6\n", attempt.stdout)
 
+    def test_more_epochs_of_a_loop_of_fits_are_refused(self):
+        attempt = self.attempt("own_class.py", params={"epochs": 8})
+        process = attempt.start()
+        process.communicate(timeout=support.LIMIT_S)
+        self.assertEqual(process.returncode, 70)
+        self.assertIn("one epoch at a time", attempt.lines("error")[-1]["error"])
+
     def test_changes_from_the_parameters_file_and_the_end_by_sigterm(self):
         wanted = {"width": 2, "added_dense": 8, "epochs": 1000, "learning_rate": 0.003}
         attempt = self.attempt("fashion_cnn.py", params=wanted)

@@ -13,7 +13,7 @@ ROOT = HERE.parents[3]
 PROGRAMS = HERE.parent / "programs"
 PACKAGE = ROOT / "worker" / "program" / "python"
 FASHION_MNIST = "/usr/share/datasets/fashion-mnist"
-LIMIT_S = 300
+LIMIT_S = 800
 
 
 class Attempt:

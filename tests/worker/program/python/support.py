@@ -1,4 +1,6 @@
-"""Runs programs as the worker does: a folder of their own, an environment of their own, a metrics file."""
+"""Runs programs as the worker does: a folder of their own, an environment of their own, a metrics
+file.
+"""
 
 import json
 import os

@@ -167,7 +167,7 @@ class ProgramPool(EngineTest, YardTest):
         # Beyond this machine, so TLS and tokens.
         self.yard.start("--listen", "0.0.0.0:%d" % self.port, "--pools", path)
 
-    def submit(self, program, *arguments, framework="sklearn", more=""):
+    def submit(self, program, *arguments, framework="sklearn", target="0.9", more=""):
         folder = os.path.join(self.temporary.name, "source-%d" % len(os.listdir(self.temporary.name)))
         os.makedirs(folder)
         with open(os.path.join(folder, "main.py"), "w") as file:
@@ -175,7 +175,7 @@ class ProgramPool(EngineTest, YardTest):
         command = ", ".join('"%s"' % word for word in ("python3", "main.py", *arguments))
         with open(os.path.join(folder, "trainyard.yaml"), "w") as file:
             file.write(f"program: {{command: [{command}], framework: {framework}, network: true}}\n"
-                       f"tune: {{enabled: false}}\ntarget: 0.9\n{more}")
+                       f"tune: {{enabled: false}}\ntarget: {target}\n{more}")
         return int(self.yard.json("submit", folder)["job"])
 
     def output(self, job):
@@ -200,7 +200,8 @@ class ProgramPool(EngineTest, YardTest):
 
     def test_a_killed_keras_program_goes_on_by_epoch_in_another_container(self):
         self.start()
-        job = self.submit(KERAS, framework="keras")
+        # A target that cannot be met, so that every epoch is run.
+        job = self.submit(KERAS, framework="keras", target="{metric: val_loss, at_most: 0.00000001}")
         self.yard.wait_for_epoch(job, 2)
         first, = self.containers()
         self.engine.docker("kill", first)

@@ -307,8 +307,8 @@ void Get(const stored::Job& from, core::Job* to, Reader& reader) {
 
 void Put(const core::Trial& from, stored::Trial* to) {
   const auto& [id, job, number, state, reason, configuration, tweak, inherits, attempt, attempts,
-               retries_left, failures, training_ms, confusion, description, parameters, applied] =
-      from;
+               retries_left, failures, training_ms, confusion, description, parameters, applied,
+               note] = from;
   to->set_id(id.value);
   to->set_job(job.value);
   to->set_number(number);
@@ -326,6 +326,7 @@ void Put(const core::Trial& from, stored::Trial* to) {
   to->set_description(description);
   to->set_parameters(parameters);
   Put(applied, to->mutable_applied());
+  to->set_note(note);
 }
 
 void Get(const stored::Trial& from, core::Trial* to, Reader& reader) {
@@ -346,6 +347,7 @@ void Get(const stored::Trial& from, core::Trial* to, Reader& reader) {
   to->description = from.description();
   to->parameters = from.parameters();
   Get(from.applied(), &to->applied);
+  to->note = from.note();
 }
 
 void Put(const core::Attempt& record, stored::Attempt* to) {

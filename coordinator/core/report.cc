@@ -232,10 +232,13 @@ void On(Turn& turn, const ProgramReported& event) {
                .attempt = attempt->id,
                .text = std::move(text)});
   };
-  if (!event.note.empty()) tell(event.note);
+  // A resend says nothing new, and each attempt says of its model what the one before said.
   const Trial& before = turn.state.trials.at(attempt->trial);
+  if (!event.note.empty() && event.note != before.note) {
+    turn.Change(attempt->trial).note = event.note;
+    tell(event.note);
+  }
   if (event.description.empty()) return;
-  // Each attempt describes its model; only what is new is worth a line.
   if (before.description == event.description && before.applied == event.applied) return;
   Trial& trial = turn.Change(attempt->trial);
   trial.description = event.description;

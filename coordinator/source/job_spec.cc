@@ -16,7 +16,7 @@ v1::JobSpec ToProto(const JobSpec& spec) {
   *message.mutable_checkpoint() = spec.checkpoint;
   *message.mutable_resources() = spec.resources;
   if (spec.IsProgram()) *message.mutable_program() = spec.program;
-  if (!spec.weights.path().empty()) *message.mutable_weights() = spec.weights;
+  if (spec.weights.ByteSizeLong() != 0) *message.mutable_weights() = spec.weights;
   return message;
 }
 

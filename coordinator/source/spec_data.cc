@@ -196,6 +196,12 @@ bool ReadRatio(const YamlNode& node, double* out) {
 
 }  // namespace
 
+void ReadDataFile(const YamlNode& node, const std::string& path, v1::DataFile* file,
+                  SpecProblems* problems) {
+  v1::Data files;  // of no format: a URL needs its hash, and a folder is as good as a file
+  DataReader(&files, problems).File(node, path, file);
+}
+
 void ReadImage(const YamlNode& node, const std::string& path, v1::Image* image,
                SpecProblems* problems) {
   int32_t sizes[3] = {};

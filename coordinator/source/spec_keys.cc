@@ -57,7 +57,11 @@ const std::vector<SpecSection>& SpecSections() {
   static const auto* sections = new std::vector<SpecSection>{
       {"",
        {"name", "data", "validation", "network", "train", "target", "tune", "budget", "checkpoint",
-        "resources"}},
+        "resources", "program", "changes", "weights"}},
+      {"program", {"command", "framework", "network", "data"}, "command"},
+      {"changes",
+       {"epochs", "batch_size", "optimizer", "lr", "width", "added_convs", "added_dense",
+        "dropout"}},
       {"data", {"format", "train", "validation", "test", "image", "class_names", "classes"}},
       {"set", {"images", "labels"}, "images"},
       {"file", {"path", "url", "sha256"}, "path"},

@@ -23,6 +23,18 @@ void ReadValidation(const Section& root, bool own_files, v1::Validation* validat
 void ReadImage(const YamlNode& node, const std::string& path, v1::Image* image,
                SpecProblems* problems);
 
+// A path, or {path | url, sha256}.
+void ReadDataFile(const YamlNode& node, const std::string& path, v1::DataFile* file,
+                  SpecProblems* problems);
+
+// spec_program.cc
+// Whether this is about a program of the user's: it says so, or it has nothing of a network of
+// ours.
+bool IsProgramSpec(const YamlNode& root);
+// No command and no framework: left to be detected.
+void ReadProgram(const Section& root, v1::Program* program, network::ProgramChanges* changes,
+                 SpecProblems* problems);
+
 // spec_network.cc
 void ReadNetwork(const Section& root, network::Network* network, SpecProblems* problems);
 

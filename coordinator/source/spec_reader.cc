@@ -36,13 +36,27 @@ void AddProblems(const std::vector<network::Problem>& found, const SpecOrigin& o
   }
 }
 
-void ReadSections(const YamlNode& root, JobSpec* spec, SpecProblems* problems) {
-  Section section(&root, "", "", problems);
-  section.Text("name", &spec->name);
+void ReadNative(const Section& section, JobSpec* spec, SpecProblems* problems) {
   ReadData(section, &spec->data, problems);
   ReadValidation(section, spec->data.has_validation(), &spec->validation, problems);
   ReadNetwork(section, &spec->configuration.network, problems);
   ReadTraining(section, &spec->configuration.training, problems);
+  if (section.Find("changes")) {
+    section.Problem("changes", "found beside a network, expected it beside program only");
+  }
+  if (const YamlNode* weights = section.Find("weights")) {
+    ReadDataFile(*weights, "weights", &spec->weights, problems);
+  }
+}
+
+void ReadSections(const YamlNode& root, JobSpec* spec, SpecProblems* problems) {
+  Section section(&root, "", "", problems);
+  section.Text("name", &spec->name);
+  if (IsProgramSpec(root)) {
+    ReadProgram(section, &spec->program, &spec->configuration.changes, problems);
+  } else {
+    ReadNative(section, spec, problems);
+  }
   ReadTarget(section, &spec->target, problems);
   ReadTune(section, &spec->tune, problems);
   ReadBudget(section, &spec->budget, problems);
@@ -101,11 +115,14 @@ absl::StatusOr<ParsedSpec> ReadSpec(const SpecText& text) {
   ParsedSpec parsed;
   parsed.spec.name = text.default_name;
   ReadSections(*root, &parsed.spec, &problems);
+  const bool program = IsProgramSpec(*root);
   parsed.origin = SpecOrigin(text, *std::move(root));
-  network::Network& network = parsed.spec.configuration.network;
-  network.classes = parsed.spec.data.classes();
-  if (!network.layers.empty() || problems.list().empty()) {
-    AddProblems(CheckConfiguration(parsed.spec.configuration), parsed.origin, &problems);
+  network::Configuration& configuration = parsed.spec.configuration;
+  if (program) {
+    AddProblems(CheckChanges(configuration.changes), parsed.origin, &problems);
+  } else if (configuration.network.classes = parsed.spec.data.classes();
+             !configuration.IsProgram() || problems.list().empty()) {
+    AddProblems(CheckConfiguration(configuration), parsed.origin, &problems);
   }
   absl::Status status = parsed.origin.Error(problems.list());
   if (!status.ok()) return status;

@@ -265,6 +265,61 @@ void WriteTraining(Emitter& out, const network::Training& training) {
   out << EndMap;
 }
 
+void WriteNative(Emitter& out, const JobSpec& spec) {
+  WriteData(out, spec.data);
+  if (!spec.data.has_validation()) {
+    out << YAML::Key << "validation" << YAML::Value << Flow << BeginMap;
+    Entry(out, "fraction", spec.validation.fraction());
+    Entry(out, "seed", spec.validation.seed());
+    out << EndMap;
+  }
+  WriteNetwork(out, spec.configuration.network);
+  if (spec.weights.ByteSizeLong() != 0) {
+    out << YAML::Key << "weights" << YAML::Value;
+    WriteFile(out, spec.weights);
+  }
+  WriteTraining(out, spec.configuration.training);
+}
+
+// ---- Programs ----------------------------------------------------------------------------------
+
+void WriteProgram(Emitter& out, const v1::Program& program) {
+  out << YAML::Key << "program" << YAML::Value << BeginMap;
+  if (!program.command().empty()) {
+    out << YAML::Key << "command" << YAML::Value << Flow << BeginSeq;
+    for (const std::string& word : program.command()) out << YAML::DoubleQuoted << word;
+    out << EndSeq;
+  }
+  if (!program.framework().empty()) Entry(out, "framework", program.framework());
+  Entry(out, "network", program.network());
+  if (!program.data().empty()) {
+    out << YAML::Key << "data" << YAML::Value << BeginMap;
+    for (const v1::ProgramData& data : program.data()) {
+      out << YAML::Key << data.name() << YAML::Value;
+      WriteFile(out, data.file());
+    }
+    out << EndMap;
+  }
+  out << EndMap;
+}
+
+void WriteChanges(Emitter& out, const network::ProgramChanges& changes) {
+  if (changes == network::ProgramChanges{}) return;
+  out << YAML::Key << "changes" << YAML::Value << Flow << BeginMap;
+  const auto entry = [&out]<typename T>(const char* key, const T& value) {
+    if (value != T{}) Entry(out, key, value);
+  };
+  entry("epochs", changes.epochs);
+  entry("batch_size", changes.batch_size);
+  entry("optimizer", changes.optimizer);
+  entry("lr", changes.learning_rate);
+  entry("width", changes.width);
+  entry("added_convs", changes.added_convs);
+  entry("added_dense", changes.added_dense);
+  entry("dropout", changes.dropout);
+  out << EndMap;
+}
+
 // ---- Limits ------------------------------------------------------------------------------------
 
 void WriteLimits(Emitter& out, const JobSpec& spec) {
@@ -316,15 +371,12 @@ std::string WriteSpec(const JobSpec& spec) {
   Emitter out;
   out << BeginMap;
   if (!spec.name.empty()) Entry(out, "name", spec.name);
-  WriteData(out, spec.data);
-  if (!spec.data.has_validation()) {
-    out << YAML::Key << "validation" << YAML::Value << Flow << BeginMap;
-    Entry(out, "fraction", spec.validation.fraction());
-    Entry(out, "seed", spec.validation.seed());
-    out << EndMap;
+  if (spec.IsProgram()) {
+    WriteProgram(out, spec.program);
+    WriteChanges(out, spec.configuration.changes);
+  } else {
+    WriteNative(out, spec);
   }
-  WriteNetwork(out, spec.configuration.network);
-  WriteTraining(out, spec.configuration.training);
   WriteLimits(out, spec);
   WriteResources(out, spec.resources);
   out << EndMap;

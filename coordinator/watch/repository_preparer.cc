@@ -4,10 +4,12 @@
 
 #include <atomic>
 #include <filesystem>
+#include <set>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "coordinator/convert/api.h"
 #include "coordinator/source/archive.h"
 #include "coordinator/source/data_reader.h"
@@ -131,19 +133,71 @@ class RepositoryPreparer final : public SourcePreparer {
     auto archive = blobs_->Path(sha256);
     if (!archive.ok()) return archive.status();
     auto text = ReadArchiveFile(*archive, kSpecFile, kSpecBytesMax);
-    if (absl::IsNotFound(text.status())) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          kSpecFile, ": found none, expected one at the top of the repository or folder"));
-    }
+    if (absl::IsNotFound(text.status())) text = "program: {}";  // all of it is to be found out
     if (!text.ok()) return text.status();
     SpecText spec{*std::move(text), kSpecFile, wishes.overrides, name};
     if (!wishes.target.empty()) spec.overrides.push_back(absl::StrCat("target=", wishes.target));
     auto parsed = ReadSpec(spec);
     if (!parsed.ok()) return parsed.status();
-    if (auto status = LookAtData(*archive, &*parsed); !status.ok()) return status;
+    const absl::Status looked = parsed->spec.IsProgram() ? LookAtProgram(*archive, &*parsed)
+                                                         : LookAtData(*archive, &*parsed);
+    if (!looked.ok()) return looked;
     core::JobRequest request = ToRequest(ToProto(parsed->spec));
     request.snapshot_sha256 = sha256;
     return request;
+  }
+
+  // What the program is to run, and whether its data is there.
+  absl::Status LookAtProgram(const fs::path& archive, ParsedSpec* parsed) {
+    v1::Program& program = parsed->spec.program;
+    if (program.command().empty()) {
+      return parsed->origin.Error(std::vector<network::Problem>{
+          {"program", "found no command, expected one, such as command: python3 train.py"}});
+    }
+    auto scratch = MakeScratch();
+    if (!scratch.ok()) return scratch.status();
+    const absl::Cleanup remove = [&] { RemoveScratch(*scratch); };
+    DataLocator locator(archive, *scratch, options_.data_roots,
+                        [this](const v1::DataFile& file) { return FetchFile(file); });
+    std::vector<network::Problem> problems;
+    for (const v1::ProgramData& data : program.data()) {
+      const std::string key = absl::StrCat("program.data.", data.name());
+      const auto path = locator.Locate(data.file());
+      std::error_code error;
+      if (!path.ok()) {
+        problems.push_back({key, std::string(path.status().message())});
+      } else if (!fs::exists(*path, error)) {
+        const v1::DataFile& file = data.file();
+        problems.push_back({key, absl::StrCat("found nothing at ",
+                                              file.path().empty() ? file.host_path() : file.path(),
+                                              ", expected a file or folder")});
+      }
+    }
+    if (!locator.passing_error().ok()) return locator.passing_error();
+    if (!problems.empty()) return parsed->origin.Error(problems);
+    AddDatasets({}, &program);
+    return absl::OkStatus();
+  }
+
+  // A program that asks for a data set by name gets what lies under that name in a data root,
+  // unless the spec has it: fashion_mnist, or fashion-mnist.
+  void AddDatasets(const std::vector<std::string>& wanted, v1::Program* program) const {
+    std::set<std::string> named;
+    for (const v1::ProgramData& data : program->data()) named.insert(data.name());
+    for (const std::string& name : wanted) {
+      if (!named.insert(name).second) continue;
+      const std::string dashed = absl::StrReplaceAll(name, {{"_", "-"}});
+      for (const std::string& root : options_.data_roots) {
+        std::error_code error;
+        const fs::path plain = fs::path(root) / name;
+        const fs::path path = fs::exists(plain, error) ? plain : fs::path(root) / dashed;
+        if (!fs::exists(path, error)) continue;
+        v1::ProgramData* data = program->add_data();
+        data->set_name(name);
+        data->mutable_file()->set_host_path(path);
+        break;
+      }
+    }
   }
 
   absl::Status LookAtData(const fs::path& archive, ParsedSpec* parsed) {

@@ -14,16 +14,19 @@ absl::StatusOr<network::Configuration> ApplyToConfiguration(
   for (const std::string& text : overrides) {
     const std::string key = OverrideKey(text);
     const std::string part = key.substr(0, key.find_first_of(".["));
-    if (part == "network" || part == "train") continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("--set ", key, ": found '", part,
-                     "', expected network or train: nothing else may change between two trials"));
+    const bool known = base.IsProgram() ? part == "changes" : part == "network" || part == "train";
+    if (known) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--set ", key, ": found '", part, "', expected ",
+        base.IsProgram() ? "changes" : "network or train",
+        ": nothing else may change between two trials", base.IsProgram() ? " of a program" : ""));
   }
   // Through the written form, so that a tweak is read and checked exactly as a spec is.
   JobSpec tweaked = FromProto(spec);
   tweaked.configuration = base;
   auto parsed = ReadSpec({WriteSpec(tweaked), "proposal", overrides});
   if (!parsed.ok()) return parsed.status();
+  if (base.IsProgram()) return parsed->spec.configuration;
   if (auto status = CompleteSpec(spec.data(), &*parsed); !status.ok()) return status;
   return parsed->spec.configuration;
 }

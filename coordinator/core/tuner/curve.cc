@@ -34,7 +34,7 @@ Curve ReadCurve(const TrialHistory& trial, const Target& target) {
   for (const Metrics& metrics : trial.epochs) {
     const double t = accuracy ? metrics.train_accuracy : -metrics.train_loss;
     const double v = accuracy ? metrics.val_accuracy : -metrics.val_loss;
-    if (!std::isfinite(t) || !std::isfinite(v)) continue;
+    if (!std::isfinite(v)) continue;  // programs may tell of their training set nothing
     train.push_back(t);
     val.push_back(v);
     last_loss = metrics.val_loss;

@@ -10,7 +10,7 @@ namespace trainyard::core {
 struct Curve {
   int epochs = 0;       // with finite numbers
   double bound = 0;     // the target's; losses are negated
-  double train = 0;     // last epoch, training set
+  double train = 0;     // last epoch, training set; NaN: not told
   double val = 0;       // last epoch, validation set
   double best = 0;      // best epoch, validation set
   double distance = 0;  // bound - best; positive: missed

@@ -11,9 +11,11 @@
 #include "coordinator/core/tuner/diagnose.h"
 
 #include <cmath>
+#include <map>
 
 #include "absl/strings/str_format.h"
 #include "coordinator/core/tuner/curve.h"
+#include "coordinator/core/tuner/program_moves.h"
 
 namespace trainyard::core {
 namespace {
@@ -26,13 +28,15 @@ double Shown(double value, const Target& target) {
 
 Finding Untrained(const TrialHistory& trial, int epochs) {
   Finding finding;
-  const double rate = trial.configuration.training.optimizer.learning_rate;
+  const double rate = RateOf(trial);
   finding.evidence = {{"learning_rate", rate}, {"epochs", static_cast<double>(epochs)}};
   switch (trial.result) {
     case TrialResult::kOutOfMemory:
       finding.kind = FindingKind::kOutOfMemory;
-      finding.text = absl::StrFormat("the worker ran out of memory with batches of %d images",
-                                     trial.configuration.training.batch_size);
+      finding.text = trial.configuration.IsProgram()
+                         ? std::string("the program ran out of memory")
+                         : absl::StrFormat("the worker ran out of memory with batches of %d images",
+                                           trial.configuration.training.batch_size);
       return finding;
     case TrialResult::kDiverged:
       finding.kind = FindingKind::kDiverged;
@@ -101,6 +105,7 @@ Finding Diagnose(const TrialHistory& trial, const Target& target) {
                       {"gain_last_epoch", curve.gain},
                       {"heading_for", Shown(curve.limit, target)},
                       {"validation_loss_rise", curve.loss_rise}};
+  std::erase_if(finding.evidence, [](const auto& item) { return !std::isfinite(item.second); });
   return finding;
 }
 

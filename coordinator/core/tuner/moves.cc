@@ -8,6 +8,7 @@
 #include "coordinator/core/ranking.h"
 #include "coordinator/core/tuner/curve.h"
 #include "coordinator/core/tuner/grow.h"
+#include "coordinator/core/tuner/program_moves.h"
 
 namespace trainyard::core {
 namespace {
@@ -176,7 +177,7 @@ class Ideas {
   std::vector<Move> Take() { return std::move(moves_); }
 
  private:
-  bool MayRebuild() const { return task_.limits.architecture && !base_.network.layers.empty(); }
+  bool MayRebuild() const { return task_.limits.architecture; }
   double Shown(double value) const {
     return task_.target.metric == TargetMetric::kValAccuracy ? value : -value;
   }
@@ -234,6 +235,7 @@ void AddFor(FindingKind kind, Ideas& ideas) {
 }  // namespace
 
 std::vector<Move> Moves(const TrialHistory& base, const Finding& finding, const TuningTask& task) {
+  if (base.configuration.IsProgram()) return ProgramMoves(base, finding, task);
   Ideas ideas(base, task);
   AddFor(finding.kind, ideas);
   if (finding.kind != FindingKind::kDiverged && finding.kind != FindingKind::kOutOfMemory) {

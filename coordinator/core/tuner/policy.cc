@@ -27,7 +27,15 @@ const TrialHistory* Closest(const TuningTask& task) {
 }
 
 // Fits the epochs into what the budget leaves, and what hangs on them.
-void FitBudget(const TuningTask& task, network::Training& training) {
+void FitBudget(const TuningTask& task, network::Configuration& configuration) {
+  if (configuration.IsProgram()) {
+    int& epochs = configuration.changes.epochs;  // 0: the program's own number, which is not known
+    if (task.epochs_left > 0) {
+      epochs = static_cast<int>(std::min<int64_t>(epochs, task.epochs_left));
+    }
+    return;
+  }
+  network::Training& training = configuration.training;
   if (task.epochs_left > 0) {
     training.epochs = static_cast<int>(std::min<int64_t>(training.epochs, task.epochs_left));
   }
@@ -44,7 +52,7 @@ bool Tried(const TuningTask& task, const network::Configuration& configuration) 
 
 bool Allowed(const TuningTask& task, const network::Configuration& configuration) {
   const network::Network& network = configuration.network;
-  if (network.layers.empty()) return configuration.training.epochs > 0;
+  if (configuration.IsProgram()) return network::CheckChanges(configuration.changes).empty();
   if (!network::CheckNetwork(network).empty()) return false;
   if (!network::CheckTraining(configuration.training, network).empty()) return false;
   const TuningLimits& limits = task.limits;
@@ -93,7 +101,7 @@ class CurvePolicy : public Policy {
   static bool Try(const TuningTask& task, const TrialHistory& base, const Finding& finding,
                   Advice& advice) {
     for (Move& move : Moves(base, finding, task)) {
-      FitBudget(task, move.configuration.training);
+      FitBudget(task, move.configuration);
       if (Tried(task, move.configuration) || !Allowed(task, move.configuration)) continue;
       advice.base = base.number;
       advice.tweak = {.finding = finding,

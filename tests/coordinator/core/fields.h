@@ -34,6 +34,7 @@ void RequestFields(R& job, V visit) {
   visit("spec", job.spec_hash);
   visit("key", job.request_key);
   visit("target", job.target.bound);
+  visit("program", job.configuration);
   visit("epochs", job.configuration.training.epochs);
   visit("lr", job.configuration.training.optimizer.learning_rate);
   visit("tuning", job.tuning.enabled);

@@ -65,6 +65,9 @@ struct Writer {
   void operator()(const char* name, absl::StatusCode code) const {
     Put(name, absl::StatusCodeToString(code));
   }
+  void operator()(const char* name, const network::Configuration& configuration) const {
+    if (configuration.IsProgram()) Put(name, "yes");
+  }
   void operator()(const char* name, const std::optional<network::Configuration>& wanted) const {
     if (wanted) (*this)(name, wanted->training.optimizer.learning_rate);
   }
@@ -111,6 +114,9 @@ struct Reader {
   }
   void operator()(const char* name, double& value) const {
     Take(name, [&](const std::string& text) { value = std::stod(text); });
+  }
+  void operator()(const char* name, network::Configuration& configuration) const {
+    Take(name, [&](const std::string&) { configuration = {}; });
   }
   void operator()(const char* name, std::optional<network::Configuration>& wanted) const {
     Take(name, [&](const std::string& text) {

@@ -146,15 +146,6 @@ TEST(Propose, NeverExceedsTheLimitOfParameters) {
   EXPECT_LE(network::ParameterCount(advice.configuration->network), limit);
 }
 
-TEST(Propose, AProgramOfTheUsersGetsOtherHyperparametersOnly) {
-  TrialHistory trial = Trial({.78, .85, .86}, {.80, .85, .86});
-  trial.configuration.network = {};
-  const Advice advice = DefaultPolicy().Propose({.target = kTarget, .trials = {trial}});
-  ASSERT_TRUE(advice.configuration);
-  EXPECT_TRUE(advice.configuration->network.layers.empty());
-  EXPECT_NE(advice.configuration->training, trial.configuration.training);
-}
-
 // Random curves, one proposal on top of the other until the tuner says that it stops.
 TEST(Propose, IsAlwaysValidNewAndExplainedUntilItSaysWhyItStops) {
   for (uint64_t seed = 1; seed <= 100; ++seed) {

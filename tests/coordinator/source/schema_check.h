@@ -49,6 +49,7 @@ class SchemaCheck {
     if (keyword == "minProperties") return !value.is_object() || value.size() >= argument;
     if (keyword == "maxProperties") return !value.is_object() || value.size() <= argument;
     if (keyword == "required") return HasAll(argument, value);
+    if (keyword == "dependencies") return HasDependents(argument, value);
     if (keyword == "properties") return PropertiesMatch(argument, value);
     if (keyword == "additionalProperties") return OthersMatch(argument, schema, value);
     if (keyword == "propertyNames") return NamesMatch(argument, value);
@@ -86,6 +87,13 @@ class SchemaCheck {
     return !value.is_object() || std::all_of(names.begin(), names.end(), [&](const Json& name) {
       return value.contains(name.get<std::string>());
     });
+  }
+  static bool HasDependents(const Json& dependencies, const Json& value) {
+    if (!value.is_object()) return true;
+    for (const auto& [key, names] : dependencies.items()) {
+      if (value.contains(key) && !HasAll(names, value)) return false;
+    }
+    return true;
   }
   bool PropertiesMatch(const Json& properties, const Json& value) const {
     if (!value.is_object()) return true;

@@ -29,6 +29,7 @@ std::vector<std::string> DocumentedSpecs() {
   std::vector<std::string> specs = YamlBlocks(RepositoryFile("docs/spec.md"));
   for (std::string& block : specs) {
     std::string whole = "\n" + block;
+    if (whole.find("\nprogram:") != whole.npos) continue;
     if (whole.find("\ndata:") == whole.npos) block += "data: {format: cifar, train: a.bin}\n";
     if (whole.find("\nnetwork:") == whole.npos) block += "network: [global_avg_pool, dense: 10]\n";
   }
@@ -73,6 +74,18 @@ TEST(SpecDocs, EveryKeyIsShownInAnExampleAndReallyRead) {
 
 TEST(SpecDocs, EveryKeyIsDescribed) {
   ExpectDescribed(RepositoryFile("docs/spec.md"), SpecSections());
+}
+
+TEST(SpecDocs, DefaultsOfAProgramInTheSchemaAreThoseOfTheReader) {
+  const std::string spec = "program: {command: ./train}";
+  for (const char* section : {"program", "changes"}) {
+    for (const auto& [key, property] : Schema()["definitions"][section]["properties"].items()) {
+      if (!property.contains("default")) continue;
+      const std::string path = absl::StrCat(section, ".", key);
+      const JobSpec same = Accepted(spec, {path + "=" + property.at("default").dump()});
+      EXPECT_EQ(ToProto(same).DebugString(), ToProto(Accepted(spec)).DebugString()) << path;
+    }
+  }
 }
 
 TEST(SpecDocs, DefaultsOfTheSchemaAreThoseOfTheReader) {

@@ -30,9 +30,11 @@ absl::StatusOr<AccessKeys> ReadKeys(const AccessOptions& options,
     }
     keys = *std::move(read);
   }
-  if (!options.ca_file.empty()) {
-    auto ca = ReadCaFile(options.ca_file);
-    if (!ca.ok()) return Named("--ca", ca.status());
+  const std::string usual_ca = options.folder.empty() ? Variable("TRAINYARD_CA") : "";
+  if (const std::string& file = options.ca_file.empty() ? usual_ca : options.ca_file;
+      !file.empty()) {
+    auto ca = ReadCaFile(file);
+    if (!ca.ok()) return Named(options.ca_file.empty() ? "TRAINYARD_CA" : "--ca", ca.status());
     keys.ca_pem = *std::move(ca);
   }
   const std::string secret = Variable("TRAINYARD_TOKEN");

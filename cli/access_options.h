@@ -17,8 +17,9 @@ struct AccessOptions {
   std::string ca_file;
 };
 
-// The keys to show. What is typed goes before the environment's TRAINYARD_TOKEN, and that before
-// its TRAINYARD_ACCESS; a single file goes before the folder's. Errors say which of them is wrong.
+// The keys to show. What is typed goes before the environment's TRAINYARD_TOKEN and TRAINYARD_CA,
+// and those before its TRAINYARD_ACCESS; a single file goes before the folder's. Errors say which
+// of them is wrong.
 absl::StatusOr<AccessKeys> ReadKeys(const AccessOptions& options,
                                     std::vector<std::string>* warnings);
 

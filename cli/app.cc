@@ -4,6 +4,7 @@
 #include <google/protobuf/util/json_util.h>
 
 #include "cli/command.h"
+#include "cli/field.h"
 #include "cli/help.h"
 #include "cli/parse.h"
 #include "cli/text.h"
@@ -65,11 +66,14 @@ void BuildApp(CLI::App& app, Context& context) {
                  "File with the token to show (environment: TRAINYARD_TOKEN, the token itself)")
       ->type_name("FILE");
   app.add_option("--ca", context.access.ca_file,
-                 "Certificate to trust, PEM; makes the connection TLS")
+                 "Certificate to trust, PEM; makes the connection TLS (environment: TRAINYARD_CA)")
       ->type_name("FILE");
   app.add_option("--output", context.output, "table for people (default), json for programs")
       ->type_name("json|table")
       ->check(CLI::IsMember({"json", "table"}));
+  app.add_option("--field", context.field,
+                 "Of the JSON form only this, without quotes: state, trials[].restarts")
+      ->type_name("PATH");
   AddUp(app, context);
   AddTrain(app, context);
   AddSubmit(app, context);
@@ -120,8 +124,12 @@ absl::StatusOr<int> Perform(Context& context) {
     context.err() << "trainyard: warning: " << CleanLine(warning) << "\n";
   }
   if (!keys.ok()) return keys.status();
+  if (!context.field.empty()) {
+    if (absl::Status status = CheckField(context.field); !status.ok()) return status;
+  }
   context.client = std::make_unique<Client>(*address, *std::move(keys));
-  return context.action();
+  const absl::StatusOr<int> code = context.action();
+  return code.ok() && !context.field_problem.ok() ? context.field_problem : code;
 }
 
 }  // namespace
@@ -156,9 +164,18 @@ std::string Json(const google::protobuf::Message& message, bool line) {
   return json;
 }
 
-void Print(const Context& context, const google::protobuf::Message& message,
+std::string ForPrograms(Context& context, const google::protobuf::Message& message, bool line) {
+  const std::string json = Json(message, line);
+  if (context.field.empty()) return json;
+  const auto value = FieldOf(json, context.field);
+  if (value.ok()) return *value;
+  context.field_problem.Update(value.status());
+  return "";
+}
+
+void Print(Context& context, const google::protobuf::Message& message,
            const std::function<std::string()>& table) {
-  context.out() << (context.json() ? Json(message, false) : table());
+  context.out() << (context.json() ? ForPrograms(context, message, false) : table());
 }
 
 int Run(int argc, const char* const* argv, const Environment& environment) {

@@ -25,11 +25,13 @@ struct Context {
   std::string coordinator = "127.0.0.1:7700";  // as typed
   AccessOptions access;
   std::string output = "table";
+  std::string field;               // of the JSON form only this, see field.h; empty: all of it
+  absl::Status field_problem;      // the first one: results have no such field
   std::unique_ptr<Client> client;  // there once the arguments have been read
   // What the command line asks for; the exit code, or what went wrong.
   std::function<absl::StatusOr<int>()> action;
 
-  bool json() const { return output == "json"; }
+  bool json() const { return output == "json" || !field.empty(); }
   std::ostream& out() const { return environment.out; }
   std::ostream& err() const { return environment.err; }
   const Style& style() const { return environment.out_style; }
@@ -57,8 +59,10 @@ void AddSetOption(CLI::App* command, std::vector<std::string>& overrides);
 
 // The message in the protobuf JSON form with proto names and default fields; `line`: on one line.
 std::string Json(const google::protobuf::Message& message, bool line);
-// Prints `message` as JSON, or else what `table` makes of it.
-void Print(const Context& context, const google::protobuf::Message& message,
+// What programs get of that: all, or the field that they asked for.
+std::string ForPrograms(Context& context, const google::protobuf::Message& message, bool line);
+// Prints `message` for programs, or else what `table` makes of it.
+void Print(Context& context, const google::protobuf::Message& message,
            const std::function<std::string()>& table);
 
 // What a job is made of.
@@ -76,7 +80,7 @@ void AddSubmitOptions(CLI::App* command, SubmitOptions& options);
 // Makes the job; of a folder it uploads what is there.
 absl::StatusOr<v1::SubmitJobResponse> SubmitSource(Context& context, const SubmitOptions& options);
 // Says which job it is: to programs as the result if it is one (`line`: on one line).
-void TellSubmitted(const Context& context, const v1::SubmitJobResponse& response, bool as_result,
+void TellSubmitted(Context& context, const v1::SubmitJobResponse& response, bool as_result,
                    bool line);
 
 // How `watch`, `wait` and `submit` follow a job.
@@ -97,6 +101,9 @@ absl::StatusOr<int> WaitForJob(Context& context, int64_t job, const FollowJobOpt
 // Fetches a job's best model; `path` ends in .onnx or .safetensors. The file appears whole or not
 // at all.
 absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std::string& path);
+// Fetches all files of it into `folder`, which is made; the models as best.*.
+absl::StatusOr<v1::Model> DownloadModelFiles(Context& context, int64_t job,
+                                             const std::string& folder);
 // One line about the model that was written to `path`.
 std::string DescribeModel(const v1::Model& model, const std::string& path);
 

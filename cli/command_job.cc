@@ -69,12 +69,35 @@ absl::StatusOr<int> JobLogs(Context& context, int64_t id, bool follow) {
   v1::LogChunk chunk;
   Cleaner cleaner;
   while (reader->Read(&chunk)) {
-    context.out() << (context.json() ? Json(chunk, true) : cleaner.Feed(chunk.text()));
+    context.out() << (context.json() ? ForPrograms(context, chunk, true)
+                                     : cleaner.Feed(chunk.text()));
     if (follow) context.out() << std::flush;
   }
   if (!context.json()) context.out() << cleaner.Finish();
   const grpc::Status status = reader->Finish();
   if (!status.ok()) return context.client->Explain(status);
+  return kDone;
+}
+
+// The metrics of all epochs, one a line, as spreadsheets and plotting plugins read them.
+absl::StatusOr<int> JobCurves(Context& context, int64_t id) {
+  const auto job = GetJob(context, id);
+  if (!job.ok()) return job.status();
+  if (!context.json()) {
+    context.out() << "trial,epoch,step,train_loss,train_accuracy,val_loss,val_accuracy,"
+                     "learning_rate,images_per_second,seconds,exact\n";
+  }
+  for (const v1::Trial& trial : job->trials()) {
+    for (const v1::Epoch& row : trial.epochs()) {
+      context.out() << (context.json()
+                            ? ForPrograms(context, row, true)
+                            : fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", trial.number(),
+                                          row.epoch(), row.step(), row.train_loss(),
+                                          row.train_accuracy(), row.val_loss(), row.val_accuracy(),
+                                          row.learning_rate(), row.images_per_second(),
+                                          row.seconds(), row.exact()));
+    }
+  }
   return kDone;
 }
 
@@ -131,7 +154,7 @@ CLI::App* AddJobCommand(CLI::App& parent, Context& context, const char* name,
 void AddJob(CLI::App& app, Context& context) {
   using Stub = v1::Trainyard::Stub;
   CLI::App* job =
-      AddCommand(app, "job", "List, show, cancel, pause and resume jobs, read their logs",
+      AddCommand(app, "job", "List, show, cancel, finish, pause and resume jobs; curves and logs",
                  "  trainyard job list\n  trainyard job show 7\n  trainyard job logs 7 --follow");
   job->require_subcommand(1);
   auto options = std::make_shared<JobOptions>();
@@ -153,12 +176,20 @@ void AddJob(CLI::App& app, Context& context) {
                 "Stop a job for good; its best model so far is kept as a checkpoint only",
                 "  trainyard job cancel 7", options,
                 [&context](int64_t id) { return Change(context, &Stub::CancelJob, id); });
+  AddJobCommand(*job, context, "finish",
+                "Enough: stop training, test and publish the best model so far",
+                "  trainyard job finish 7\n"
+                "\nThe job then ends below its target (exit code 3 of `trainyard wait`).",
+                options, [&context](int64_t id) { return Change(context, &Stub::FinishJob, id); });
   AddJobCommand(*job, context, "pause", "Checkpoint and stop a job's worker, until it is resumed",
                 "  trainyard job pause 7", options,
                 [&context](int64_t id) { return Change(context, &Stub::PauseJob, id); });
   AddJobCommand(*job, context, "resume", "Go on with a paused job from its checkpoint",
                 "  trainyard job resume 7", options,
                 [&context](int64_t id) { return Change(context, &Stub::ResumeJob, id); });
+  AddJobCommand(*job, context, "curves", "The metrics of all epochs as CSV, one epoch a line",
+                "  trainyard job curves 7 > curves.csv", options,
+                [&context](int64_t id) { return JobCurves(context, id); });
   CLI::App* logs = AddJobCommand(
       *job, context, "logs", "What the job's workers wrote",
       "  trainyard job logs 7\n  trainyard job logs 7 --follow", options,

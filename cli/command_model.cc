@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
+#include <filesystem>
+
 #include "cli/command.h"
 #include "cli/file.h"
 #include "cli/parse.h"
@@ -9,6 +11,8 @@
 
 namespace trainyard::cli {
 namespace {
+
+namespace fs = std::filesystem;
 
 class Sha256 {
  public:
@@ -57,29 +61,39 @@ absl::StatusOr<std::string> FormatOf(const std::string& file) {
     if (file.ends_with(ending) && file != ending && !file.ends_with("/" + ending)) return format;
   }
   return absl::InvalidArgumentError(
-      fmt::format("-o {}: which format? expected a name that ends in .onnx or .safetensors",
+      fmt::format("-o {}: which format? expected a name that ends in .onnx or .safetensors, or in "
+                  "/ for a folder with all of them",
                   CleanLine(file, 200)));
 }
 
+// Its SHA-256 by what the model says, empty if the model has no such file.
+std::string HashOf(const v1::Model& model, const std::string& format) {
+  if (format == "onnx") return model.onnx_sha256();
+  if (format == "safetensors") return model.safetensors_sha256();
+  for (const v1::ModelFile& file : model.files()) {
+    if (file.name() == format) return file.sha256();
+  }
+  return "";
+}
+
 absl::StatusOr<int> GetModel(Context& context, int64_t job, const std::string& path) {
-  const auto model = DownloadModel(context, job, path);
+  const bool folder = path.ends_with("/");
+  const auto model =
+      folder ? DownloadModelFiles(context, job, path) : DownloadModel(context, job, path);
   if (!model.ok()) return model.status();
   Print(context, *model, [&] { return DescribeModel(*model, path); });
   return kDone;
 }
 
-}  // namespace
-
-absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std::string& path) {
-  const auto format = FormatOf(path);
-  if (!format.ok()) return format.status();
+absl::StatusOr<v1::Model> Download(Context& context, int64_t job, const std::string& format,
+                                   const std::string& path) {
   auto file = AtomicFile::Create(path);
   if (!file.ok()) return file.status();
   if (absl::Status status = context.client->Connect(); !status.ok()) return status;
   grpc::ClientContext call;
   v1::GetModelRequest request;
   request.set_job(job);
-  request.set_format(*format);
+  request.set_format(format);
   const auto reader = context.client->stub().GetModel(&call, request);
   v1::GetModelResponse piece;
   v1::Model model;
@@ -96,7 +110,7 @@ absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std
   const grpc::Status status = reader->Finish();
   if (!written.ok()) return written;
   if (!status.ok()) return context.client->Explain(status);
-  const std::string expected = *format == "onnx" ? model.onnx_sha256() : model.safetensors_sha256();
+  const std::string expected = HashOf(model, format);
   if (const std::string found = hash.Hex(); found != expected) {
     return absl::DataLossError(
         fmt::format("{}: what came ({}) has SHA-256 {}, expected {}; nothing was written",
@@ -106,14 +120,58 @@ absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std
   return model;
 }
 
+}  // namespace
+
+absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std::string& path) {
+  const auto format = FormatOf(path);
+  if (!format.ok()) return format.status();
+  return Download(context, job, *format, path);
+}
+
+absl::StatusOr<v1::Model> DownloadModelFiles(Context& context, int64_t job,
+                                             const std::string& folder) {
+  const auto shown = GetJob(context, job);
+  if (!shown.ok()) return shown.status();
+  const v1::Model& model = shown->model();
+  std::vector<std::pair<std::string, std::string>> files;  // format, name
+  if (!model.onnx_sha256().empty()) files.emplace_back("onnx", "best.onnx");
+  if (!model.safetensors_sha256().empty()) files.emplace_back("safetensors", "best.safetensors");
+  for (const v1::ModelFile& file : model.files()) files.emplace_back(file.name(), file.name());
+  if (files.empty()) {
+    return absl::FailedPreconditionError(fmt::format("job {} has published no model", job));
+  }
+  for (const auto& [format, name] : files) {
+    const fs::path path = fs::path(name).lexically_normal();
+    if (path.empty() || path.is_absolute() || *path.begin() == "..") {
+      return absl::DataLossError(
+          fmt::format("job {}: its model has a file \"{}\", which would lie outside of {}", job,
+                      CleanLine(name, 200), CleanLine(folder, 200)));
+    }
+    const fs::path target = fs::path(folder) / path;
+    std::error_code error;
+    fs::create_directories(target.parent_path(), error);
+    if (error) {
+      return absl::InvalidArgumentError(
+          fmt::format("-o {}: cannot be made: {}", CleanLine(folder, 200), error.message()));
+    }
+    const auto fetched = Download(context, job, format, target.string());
+    if (!fetched.ok()) return fetched.status();
+  }
+  return model;
+}
+
 std::string DescribeModel(const v1::Model& model, const std::string& path) {
-  const bool onnx = path.ends_with(".onnx");
-  return fmt::format(
-      "{}  {}, job {}, trial {}, epoch {}: validation accuracy {}, {}\n", CleanLine(path),
-      FormatBytes(onnx ? model.onnx_bytes() : model.safetensors_bytes()), model.job(),
-      model.trial(), model.epoch(), FormatMetric(model.val_accuracy()),
-      model.test_count() == 0 ? "no test set"
-                              : "test accuracy " + FormatMetric(model.test_accuracy()));
+  int64_t bytes = path.ends_with(".onnx") ? model.onnx_bytes() : model.safetensors_bytes();
+  if (path.ends_with("/")) {
+    bytes = model.onnx_bytes() + model.safetensors_bytes();
+    for (const v1::ModelFile& file : model.files()) bytes += file.bytes();
+  }
+  return fmt::format("{}  {}, job {}, trial {}, epoch {}: validation accuracy {}, {}\n",
+                     CleanLine(path), FormatBytes(bytes), model.job(), model.trial(), model.epoch(),
+                     FormatMetric(model.val_accuracy()),
+                     model.test_count() == 0
+                         ? "no test set"
+                         : "test accuracy " + FormatMetric(model.test_accuracy()));
 }
 
 void AddModel(CLI::App& app, Context& context) {
@@ -138,10 +196,12 @@ void AddModel(CLI::App& app, Context& context) {
       AddCommand(*model, "get", "Download the best model of a job",
                  "  trainyard model get 7 -o best.onnx            for other programs\n"
                  "  trainyard model get 7 -o best.safetensors     weights only\n"
-                 "\nThe file is checked by its SHA-256, and appears whole or not at all.");
+                 "  trainyard model get 7 -o models/              all files of it, into a folder\n"
+                 "\nEach file is checked by its SHA-256, and appears whole or not at all.");
   get->add_option("JOB", options->job, "The job's number")->required()->type_name("");
   get->add_option("-o", options->file,
-                  "Where to; the format is that of the name, .onnx or .safetensors")
+                  "Where to; the format is that of the name, .onnx or .safetensors; a name "
+                  "that ends in / is a folder for all of them")
       ->required()
       ->type_name("FILE");
   get->callback([&context, options] {

@@ -143,10 +143,10 @@ absl::StatusOr<v1::SubmitJobResponse> SubmitSource(Context& context, const Submi
   return Send(context, *request);
 }
 
-void TellSubmitted(const Context& context, const v1::SubmitJobResponse& response, bool as_result,
+void TellSubmitted(Context& context, const v1::SubmitJobResponse& response, bool as_result,
                    bool line) {
   if (context.json() && as_result) {
-    context.out() << Json(response, line) << std::flush;
+    context.out() << ForPrograms(context, response, line) << std::flush;
     return;
   }
   const int64_t job = response.job();
@@ -193,7 +193,7 @@ void AddSubmit(CLI::App& app, Context& context) {
   auto options = std::make_shared<Options>();
   AddSubmitOptions(command, options->what);
   command->add_flag("--manual", options->what.manual,
-                    "Wait after each trial for `trainyard tweak` or `job cancel`");
+                    "Wait after each trial for `trainyard tweak`, `job finish` or `job cancel`");
   command->add_flag("--again", options->what.again, "Make a new job even if the same one exists");
   CLI::Option* wait = command->add_flag("--wait", options->wait,
                                         "Wait until the job has ended, as `trainyard wait`");

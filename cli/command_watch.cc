@@ -83,7 +83,7 @@ class Watcher {
  private:
   void Show(const v1::Event& event) {
     if (context_.json()) {
-      context_.out() << Json(event, true) << std::flush;
+      context_.out() << ForPrograms(context_, event, true) << std::flush;
       return;
     }
     if (!live_) {

@@ -226,6 +226,21 @@ std::string RenderTrials(const v1::Job& job, const Style& style) {
   return table.empty() ? "" : table.Render(style);
 }
 
+// Each attempt that another one took over from, and why.
+std::string RestartFields(const v1::Job& job, const Style& style) {
+  std::string out;
+  for (const v1::Trial& trial : job.trials()) {
+    for (int i = 0; i + 1 < trial.attempts_size(); ++i) {
+      const v1::Attempt& ended = trial.attempts(i);
+      if (ended.finishing() != trial.attempts(i + 1).finishing()) continue;  // it was done
+      out += Field(style, out.empty() ? "restarts" : "",
+                   fmt::format("trial {}, attempt {} at step {}: {}", trial.number(),
+                               ended.number(), ended.step(), CleanLine(ended.cause())));
+    }
+  }
+  return out.empty() ? "" : "\n" + out;
+}
+
 std::string RenderJob(const v1::Job& job, const std::optional<std::string>& state_dir,
                       const Style& style, int64_t now_ms) {
   const Cell state = StateCell(job.state());
@@ -247,11 +262,16 @@ std::string RenderJob(const v1::Job& job, const std::optional<std::string>& stat
         fmt::format("{}: {} (expected: {})", ChangesText(job.proposal()),
                     CleanLine(job.proposal().reason()), CleanLine(job.proposal().expectation()));
     out += Field(style, "proposal", text, Colour::kYellow);
+  }
+  if (job.state() == v1::JOB_STATE_WAITING) {
+    const char* tweak = job.has_proposal() ? "" : " --set KEY=VALUE";
     out += Field(style, "next",
-                 fmt::format("trainyard tweak {0}, or trainyard job cancel {0}", job.id()));
+                 fmt::format("trainyard tweak {0}{1}, trainyard job finish {0} or cancel {0}",
+                             job.id(), tweak));
   }
   const std::string trials = RenderTrials(job, style);
   if (!trials.empty()) out += "\n" + trials;
+  out += RestartFields(job, style);
   return out + ModelFields(job, state_dir, style);
 }
 

@@ -9,7 +9,9 @@ install(TARGETS trainyard-worker COMPONENT worker)
 install(FILES docs/spec.md docs/spec.schema.json docs/pools.md docs/pools.schema.json
         DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-coordinator
         COMPONENT coordinator)
-install(FILES docs/cli.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)
+install(FILES docs/cli.md docs/jenkins.md ci/Jenkinsfile
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)
+install(DIRECTORY ci/jenkins DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME trainyard)

@@ -24,6 +24,7 @@ constexpr Rule kRules[] = {
     {"SubmitJob", v1::Token::SUBMITTER},  {"CancelJob", v1::Token::SUBMITTER},
     {"PauseJob", v1::Token::SUBMITTER},   {"ResumeJob", v1::Token::SUBMITTER},
     {"TweakJob", v1::Token::SUBMITTER},   {"Detect", v1::Token::SUBMITTER},
+    {"FinishJob", v1::Token::SUBMITTER},
 
     {"DrainWorker", v1::Token::ADMIN},    {"CreateToken", v1::Token::ADMIN},
     {"ListTokens", v1::Token::ADMIN},     {"RevokeToken", v1::Token::ADMIN},

@@ -47,6 +47,12 @@ struct JobCancelled {
   JobId job;
 };
 
+// Enough: a trial that runs is stopped, and the best checkpoint so far is tested and published.
+struct JobConcluded {
+  RequestId request;
+  JobId job;
+};
+
 // Running attempts store a checkpoint and stop; no retry is spent.
 struct JobPaused {
   RequestId request;
@@ -317,13 +323,13 @@ struct ShutdownRequested {};
 struct Event {
   int64_t now_ms = 0;   // monotonic; decides
   int64_t wall_ms = 0;  // since 1970, for display only
-  std::variant<ProjectAdded, ProjectRemoved, JobSubmitted, JobCancelled, JobPaused, JobResumed,
-               TweakRequested, WorkerDrained, CheckpointPinned, PushSeen, SourcePrepared,
-               SourceRefused, WorkerLaunched, WorkerLaunchFailed, LaunchStarted, WorkerExited,
-               HostLost, HostFound, WorkerRegistered, WorkerConnected, WorkerDisconnected,
-               WorkerLeft, LeaseRenewed, EpochReported, CheckpointStored, CheckpointBroken,
-               AttemptEnded, ProgramReported, ModelFinished, CheckpointDropped, NoticeSent,
-               TimePassed, CoordinatorRecovered, ShutdownRequested>
+  std::variant<ProjectAdded, ProjectRemoved, JobSubmitted, JobCancelled, JobConcluded, JobPaused,
+               JobResumed, TweakRequested, WorkerDrained, CheckpointPinned, PushSeen,
+               SourcePrepared, SourceRefused, WorkerLaunched, WorkerLaunchFailed, LaunchStarted,
+               WorkerExited, HostLost, HostFound, WorkerRegistered, WorkerConnected,
+               WorkerDisconnected, WorkerLeft, LeaseRenewed, EpochReported, CheckpointStored,
+               CheckpointBroken, AttemptEnded, ProgramReported, ModelFinished, CheckpointDropped,
+               NoticeSent, TimePassed, CoordinatorRecovered, ShutdownRequested>
       what;
 };
 

@@ -6,8 +6,10 @@
 //   running    a trial ends below the target, the tuner has an idea     running (next trial)
 //              ..., and a person is to decide                           waiting
 //              the target is met; or the budget, or ideas, are spent    finishing
+//              a person has enough, and something was stored            finishing
 //              trial 1 fails; nothing was stored that can be published  failed
 //   waiting    a person decides                                         running
+//              ..., and has enough                                      finishing, failed
 //   finishing  the model is published                                   succeeded, below target
 //              its checkpoint broke, no other one meets the target      running
 //              given up                                                 failed
@@ -301,6 +303,22 @@ void On(Turn& turn, const JobSubmitted& event) {
 void On(Turn& turn, const JobCancelled& event) {
   if (Find(turn, event.request, event.job) == nullptr) return;
   EndJob(turn, event.job, JobState::kCancelled, "cancelled by a person");
+  turn.Accept(event.request, event.job.value);
+}
+
+void On(Turn& turn, const JobConcluded& event) {
+  const Job* job = Find(turn, event.request, event.job);
+  if (job == nullptr) return;
+  if (job->state != JobState::kFinishing) {
+    if (job->state != JobState::kWaiting && BestOfJob(turn.state, *job) == nullptr) {
+      return turn.Refuse(event.request, absl::StatusCode::kFailedPrecondition,
+                         "no checkpoint was stored yet that could be published");
+    }
+    const std::string why = "ended by a person";
+    turn.Change(event.job).paused = false;
+    EndTrial(turn, job->trials.back(), TrialState::kCompleted, why);
+    FinishJob(turn, event.job, /*target_met=*/false, MissedText(turn.state, *job, why));
+  }
   turn.Accept(event.request, event.job.value);
 }
 

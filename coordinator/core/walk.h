@@ -19,6 +19,7 @@ void On(Turn& turn, const SourceRefused& event);
 
 void On(Turn& turn, const JobSubmitted& event);
 void On(Turn& turn, const JobCancelled& event);
+void On(Turn& turn, const JobConcluded& event);
 void On(Turn& turn, const JobPaused& event);
 void On(Turn& turn, const JobResumed& event);
 void On(Turn& turn, const TweakRequested& event);

@@ -86,6 +86,11 @@ grpc::Status GuardedClient::CancelJob(Context* context, const v1::CancelJobReque
   return Pass("CancelJob", &ClientService::CancelJob, context, request, response);
 }
 
+grpc::Status GuardedClient::FinishJob(Context* context, const v1::FinishJobRequest* request,
+                                      v1::Job* response) {
+  return Pass("FinishJob", &ClientService::FinishJob, context, request, response);
+}
+
 grpc::Status GuardedClient::PauseJob(Context* context, const v1::PauseJobRequest* request,
                                      v1::Job* response) {
   return Pass("PauseJob", &ClientService::PauseJob, context, request, response);

@@ -54,6 +54,8 @@ class GuardedClient final
                         v1::ListJobsResponse* response) override;
   grpc::Status CancelJob(Context* context, const v1::CancelJobRequest* request,
                          v1::Job* response) override;
+  grpc::Status FinishJob(Context* context, const v1::FinishJobRequest* request,
+                         v1::Job* response) override;
   grpc::Status PauseJob(Context* context, const v1::PauseJobRequest* request,
                         v1::Job* response) override;
   grpc::Status ResumeJob(Context* context, const v1::ResumeJobRequest* request,

@@ -55,6 +55,11 @@ grpc::Status ClientService::CancelJob(grpc::ServerContext*, const v1::CancelJobR
   return ChangeJob<core::JobCancelled>(request->job(), response);
 }
 
+grpc::Status ClientService::FinishJob(grpc::ServerContext*, const v1::FinishJobRequest* request,
+                                      v1::Job* response) {
+  return ChangeJob<core::JobConcluded>(request->job(), response);
+}
+
 grpc::Status ClientService::PauseJob(grpc::ServerContext*, const v1::PauseJobRequest* request,
                                      v1::Job* response) {
   return ChangeJob<core::JobPaused>(request->job(), response);

@@ -39,6 +39,7 @@ class AccessTest : public ::testing::Test {
   static void Forget() {
     unsetenv("TRAINYARD_TOKEN");
     unsetenv("TRAINYARD_ACCESS");
+    unsetenv("TRAINYARD_CA");
   }
 
   std::string File(const std::string& name, const std::string& content, mode_t mode = 0600) {
@@ -79,6 +80,13 @@ TEST_F(AccessTest, WhatIsTypedGoesBeforeTheEnvironmentAndAFileBeforeTheFolder) {
   EXPECT_EQ(TokenOf({.folder = typed, .token_file = file}), "of-file");
   EXPECT_EQ(TokenOf({.token_file = file}), "of-file");
   EXPECT_THAT(warnings_, IsEmpty());
+}
+
+TEST_F(AccessTest, ACertificateOfTheEnvironmentCountsWhereNoneIsNamed) {
+  setenv("TRAINYARD_CA", "/none", 1);
+  EXPECT_THAT(WhyNot({}), HasSubstr("TRAINYARD_CA: /none"));
+  EXPECT_THAT(WhyNot({.ca_file = "/other"}), HasSubstr("--ca: /other"));
+  EXPECT_EQ(TokenOf({.folder = Folder("typed", "of-folder")}), "of-folder");
 }
 
 TEST_F(AccessTest, ATokenThatOthersCanReadIsWarnedOf) {

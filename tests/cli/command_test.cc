@@ -115,7 +115,9 @@ TEST_F(CommandTest, JobShowOfAWaitingJobShowsTheProposal) {
   *server.jobs[7].mutable_proposal() = SampleJob().trials(1).tweak();
   EXPECT_THAT(RunCli(server, {"job", "show", "7"}).out,
               AllOf(HasSubstr("proposal   network.layers[0].conv.filters 8 -> 16"),
-                    HasSubstr("trainyard tweak 7")));
+                    HasSubstr("trainyard tweak 7, trainyard job finish 7 or cancel 7")));
+  server.jobs[7].clear_proposal();
+  EXPECT_THAT(RunCli(server, {"job", "show", "7"}).out, HasSubstr("tweak 7 --set KEY=VALUE, "));
 }
 
 TEST_F(CommandTest, NamesFromElsewhereCannotReachTheTerminal) {
@@ -138,9 +140,11 @@ TEST_F(CommandTest, NamesFromElsewhereCannotReachTheTerminal) {
   EXPECT_THAT(RunCli(server, {"job", "show", "7", "--output=json"}).out, Not(HasSubstr("\x1b")));
 }
 
-TEST_F(CommandTest, CancelPauseAndResumeAnswerWithTheJob) {
-  for (const auto& [command, call] :
-       {std::pair{"cancel", "CancelJob"}, {"pause", "PauseJob"}, {"resume", "ResumeJob"}}) {
+TEST_F(CommandTest, CancelFinishPauseAndResumeAnswerWithTheJob) {
+  for (const auto& [command, call] : {std::pair{"cancel", "CancelJob"},
+                                      {"finish", "FinishJob"},
+                                      {"pause", "PauseJob"},
+                                      {"resume", "ResumeJob"}}) {
     const Outcome outcome = RunCli(server, {"job", command, "7"});
     EXPECT_EQ(outcome.code, kDone) << outcome.err;
     EXPECT_EQ(outcome.out, "job 7 fashion running\n");
@@ -242,6 +246,34 @@ TEST_F(CommandTest, ModelGetWritesTheFileWholeAndVerified) {
   EXPECT_THAT(outcome.out, HasSubstr("validation accuracy 0.9123, test accuracy 0.9088"));
   EXPECT_THAT(RunCli(server, {"model", "list"}).out,
               AllOf(HasSubstr("0.9088"), HasSubstr("met"), HasSubstr("10,810")));
+}
+
+TEST_F(CommandTest, ModelGetFillsAFolderWithAllFiles) {
+  v1::Model& model = *server.jobs[7].mutable_model();
+  model.set_onnx_sha256(Hex("for others"));
+  for (const char* name : {"model.keras", "report/curve.png"}) {
+    v1::ModelFile& file = *model.add_files();
+    file.set_name(name);
+    file.set_sha256(Hex(name));
+    server.model_files[name] = name;
+  }
+  server.model_files["onnx"] = "for others";
+  server.models = {model};
+  const std::string into = (folder / "models").string() + "/";
+  const Outcome outcome = RunCli(server, {"model", "get", "7", "-o", into});
+  EXPECT_EQ(outcome.code, kDone) << outcome.err;
+  EXPECT_EQ(ReadFile(into + "best.onnx"), "for others");
+  EXPECT_EQ(ReadFile(into + "model.keras"), "model.keras");
+  EXPECT_EQ(ReadFile(into + "report/curve.png"), "report/curve.png");
+  for (const char* name : {"../outside", "/outside", "a/../../outside", ""}) {
+    server.jobs[7].mutable_model()->mutable_files(0)->set_name(name);
+    const Outcome refused = RunCli(server, {"model", "get", "7", "-o", into});
+    EXPECT_EQ(refused.code, kUnexpected) << name;
+    EXPECT_THAT(refused.err, HasSubstr("would lie outside of"));
+  }
+  server.jobs[7].clear_model();
+  EXPECT_THAT(RunCli(server, {"model", "get", "7", "-o", into}).err,
+              HasSubstr("job 7 has published no model"));
 }
 
 TEST_F(CommandTest, ModelGetLeavesNothingOfAnAlteredOrBrokenDownload) {

@@ -155,6 +155,11 @@ grpc::Status ScriptedServer::CancelJob(grpc::ServerContext*, const v1::CancelJob
   return FindJob("CancelJob", request->job(), job);
 }
 
+grpc::Status ScriptedServer::FinishJob(grpc::ServerContext*, const v1::FinishJobRequest* request,
+                                       v1::Job* job) {
+  return FindJob("FinishJob", request->job(), job);
+}
+
 grpc::Status ScriptedServer::PauseJob(grpc::ServerContext*, const v1::PauseJobRequest* request,
                                       v1::Job* job) {
   return FindJob("PauseJob", request->job(), job);

@@ -85,6 +85,7 @@ class ScriptedServer : public v1::Trainyard::Service {
   grpc::Status ListJobs(grpc::ServerContext*, const v1::ListJobsRequest*,
                         v1::ListJobsResponse*) override;
   grpc::Status CancelJob(grpc::ServerContext*, const v1::CancelJobRequest*, v1::Job*) override;
+  grpc::Status FinishJob(grpc::ServerContext*, const v1::FinishJobRequest*, v1::Job*) override;
   grpc::Status PauseJob(grpc::ServerContext*, const v1::PauseJobRequest*, v1::Job*) override;
   grpc::Status ResumeJob(grpc::ServerContext*, const v1::ResumeJobRequest*, v1::Job*) override;
   grpc::Status TweakJob(grpc::ServerContext*, const v1::TweakJobRequest*,

@@ -117,7 +117,7 @@ void World::AcceptProposals() {
       Want(
           [id = id, accepts](RequestId request) {
             return accepts ? Event{.what = TweakRequested{request, id, std::nullopt}}
-                           : Event{.what = JobCancelled{request, id}};
+                           : Event{.what = JobConcluded{request, id}};
           },
           [](const Answer&) {});
     }
@@ -150,7 +150,11 @@ void World::Meddle() {
       break;
     case 0:
       touched_.insert(job);
-      Want([job](RequestId id) { return Event{.what = JobCancelled{id, job}}; }, ignore);
+      if (random_.Between(0, 1) == 0) {
+        Want([job](RequestId id) { return Event{.what = JobCancelled{id, job}}; }, ignore);
+      } else {
+        Want([job](RequestId id) { return Event{.what = JobConcluded{id, job}}; }, ignore);
+      }
       break;
     case 1: {
       touched_.insert(job);

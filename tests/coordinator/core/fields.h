@@ -10,15 +10,15 @@ namespace trainyard::core {
 
 // The names that scenarios use, in the order of the variants.
 inline constexpr const char* kEventNames[] = {
-    "project_added",     "project_removed",    "job_submitted",     "job_cancelled",
-    "job_paused",        "job_resumed",        "tweak_requested",   "worker_drained",
-    "checkpoint_pinned", "push_seen",          "source_prepared",   "source_refused",
-    "worker_launched",   "launch_failed",      "launch_started",    "worker_exited",
-    "host_lost",         "host_found",         "worker_registered", "worker_connected",
-    "disconnected",      "worker_left",        "renewed",           "epoch_reported",
-    "checkpoint_stored", "checkpoint_broken",  "attempt_ended",     "program_reported",
-    "model_finished",    "checkpoint_dropped", "notice_sent",       "time_passed",
-    "recovered",         "shutdown_requested"};
+    "project_added",    "project_removed",   "job_submitted",      "job_cancelled",
+    "job_concluded",    "job_paused",        "job_resumed",        "tweak_requested",
+    "worker_drained",   "checkpoint_pinned", "push_seen",          "source_prepared",
+    "source_refused",   "worker_launched",   "launch_failed",      "launch_started",
+    "worker_exited",    "host_lost",         "host_found",         "worker_registered",
+    "worker_connected", "disconnected",      "worker_left",        "renewed",
+    "epoch_reported",   "checkpoint_stored", "checkpoint_broken",  "attempt_ended",
+    "program_reported", "model_finished",    "checkpoint_dropped", "notice_sent",
+    "time_passed",      "recovered",         "shutdown_requested"};
 inline constexpr const char* kEffectNames[] = {
     "answer",        "prepare_source", "launch_worker",   "adopt_worker", "stop_worker",
     "remove_strays", "start_attempt",  "stop_attempt",    "supersede",    "grant_lease",
@@ -68,7 +68,8 @@ void RequestEventFields(T& e, V visit) {
     visit("request", e.request), visit("project", e.project);
   } else if constexpr (Is<T, JobSubmitted>) {
     visit("request", e.request), RequestFields(e.job, visit);
-  } else if constexpr (Is<T, JobCancelled> || Is<T, JobPaused> || Is<T, JobResumed>) {
+  } else if constexpr (Is<T, JobCancelled> || Is<T, JobConcluded> || Is<T, JobPaused> ||
+                       Is<T, JobResumed>) {
     visit("request", e.request), visit("job", e.job);
   } else if constexpr (Is<T, TweakRequested>) {
     visit("request", e.request), visit("job", e.job), visit("lr", e.configuration);

@@ -279,6 +279,14 @@ TEST_F(ClientTest, JobsAreShownListedAndChanged) {
   }
   {
     grpc::ClientContext context;
+    v1::FinishJobRequest finish;
+    finish.set_job(job);
+    const grpc::Status status = client_->FinishJob(&context, finish, &shown);
+    EXPECT_EQ(status.error_code(), Code::FAILED_PRECONDITION);
+    EXPECT_THAT(status.error_message(), testing::HasSubstr("no checkpoint was stored yet"));
+  }
+  {
+    grpc::ClientContext context;
     v1::CancelJobRequest cancel;
     cancel.set_job(job);
     ASSERT_TRUE(client_->CancelJob(&context, cancel, &shown).ok());

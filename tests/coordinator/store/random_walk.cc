@@ -92,7 +92,7 @@ RandomWalk::What RandomWalk::FromPeople() {
     case 5:
       return Draw(4) != 0 ? What(core::JobResumed{{1}, job()}) : core::JobCancelled{{1}, job()};
     case 6:
-      return core::JobPaused{{1}, job()};
+      return Draw(4) != 0 ? What(core::JobPaused{{1}, job()}) : core::JobConcluded{{1}, job()};
     case 7:
       return Draw(2) == 0 ? core::TweakRequested{{1}, job(), std::nullopt}
                           : core::TweakRequested{{1}, job(), SmallConfiguration()};

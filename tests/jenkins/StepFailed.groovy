@@ -1,0 +1,4 @@
+/** A step has failed, and with it its stage. */
+class StepFailed extends RuntimeException {
+  StepFailed(String message) { super(message) }
+}

@@ -32,6 +32,9 @@ class DataLoader {
   absl::StatusOr<LoadedData> Load(const v1::JobSpec& spec, const std::string& snapshot_sha256,
                                   bool with_test);
 
+  // Where the spec's weights lie, once Load has unpacked the snapshot. Errors as Load's.
+  absl::StatusOr<std::string> LocateWeights(const v1::DataFile& weights);
+
  private:
   absl::Status UnpackSnapshot(const std::string& sha256);
   absl::StatusOr<std::string> Locate(const v1::DataFile& file);

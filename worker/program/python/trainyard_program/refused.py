@@ -1,0 +1,5 @@
+"""A change that cannot be made."""
+
+
+class Refused(Exception):
+    """Says which change, which layer, and why."""

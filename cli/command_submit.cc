@@ -32,12 +32,14 @@ std::string NewRequestId() {
   return fmt::format("cli-{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
 }
 
-absl::StatusOr<SourceTree> ReadTree(const Source& source, const std::string& spec_file) {
-  auto tree = source.kind == Source::Kind::kFolder ? ReadFolder(source.location)
-                                                   : ReadRevision(source.location, source.revision);
+absl::StatusOr<SourceTree> ReadTree(const Source& source, const SubmitOptions& options) {
+  auto tree = options.import_alone ? ReadOneFile(source.location, options.import_path)
+              : source.kind == Source::Kind::kFolder
+                  ? ReadFolder(source.location)
+                  : ReadRevision(source.location, source.revision);
   if (!tree.ok()) return tree;
-  if (!spec_file.empty()) {
-    if (absl::Status status = UseSpec(*tree, spec_file); !status.ok()) return status;
+  if (!options.spec_file.empty()) {
+    if (absl::Status status = UseSpec(*tree, options.spec_file); !status.ok()) return status;
   }
   if (absl::Status status = CheckSize(*tree, kMaxUploadBytes); !status.ok()) {
     return absl::InvalidArgumentError(
@@ -98,6 +100,7 @@ absl::StatusOr<v1::SubmitJobRequest> MakeRequest(const SubmitOptions& options) {
   if (options.target.size() > 200)
     return absl::InvalidArgumentError("--target: longer than 200 characters");
   request.set_target(options.target);
+  request.set_import_path(options.import_path);
   request.set_manual(options.manual);
   request.set_again(options.again);
   request.set_request_id(NewRequestId());
@@ -131,7 +134,7 @@ absl::StatusOr<v1::SubmitJobResponse> SubmitSource(Context& context, const Submi
     request->set_url(source->location);
     request->set_revision(source->revision);
   } else {
-    const auto tree = ReadTree(*source, options.spec_file);
+    const auto tree = ReadTree(*source, options);
     if (!tree.ok()) return tree.status();
     for (const std::string& note : tree->notes) context.err() << "trainyard: " << note << "\n";
     const auto snapshot = Upload(context, *tree);

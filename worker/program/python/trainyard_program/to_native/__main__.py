@@ -41,14 +41,13 @@ def names_of(layers, tensors):
     return {f"{name}.{role}": tensors[id(layer)][role] for name, layer in native.named(layers) for role in layer.dims}
 
 
-def table(layers, nesting=0):
+def table(layers, indent=""):
     """What became of each layer, one a line."""
     for layer in layers:
-        options = spec._options(layer)
-        made = layer.kind + (f" {spec._map(options)}" if options else "")
-        yield f"{'  ' * nesting}{shown(layer.origin) or 'the images'} -> {made}"
-        yield from table(layer.body, nesting + 1)
-        yield from table(layer.shortcut, nesting + 1)
+        options = spec.written(layer)
+        yield f"{indent}{shown(layer.origin)} -> {layer.kind}" + (f" {spec.flow(options)}" if options else "")
+        yield from table(layer.body, indent + "  ")
+        yield from table(layer.shortcut, indent + "  shortcut: ")
 
 
 class Import:
@@ -69,11 +68,12 @@ class Import:
 
         model = self.program.model if self.program else files.load(self.path, native.parameters(self.chain))
         tensors = tensors_of(self.chain, model)
-        layers, raw = affine.settle(self.chain, tensors, self.shape.channels)
+        layers, raw, told = affine.settle(self.chain, tensors, self.shape.channels)
         with_weights = not self.path.endswith(".json")
         weights_path = os.path.join(output if with_weights else os.environ.get("TMPDIR", "/tmp"), "weights.safetensors")
         save_file(names_of(layers, tensors), weights_path)
-        self._write(output, layers, raw, with_weights)
+        self.lines = told + list(table(layers)) + self._remarks(raw)
+        self._write(output, layers, with_weights)
         pixels = verify.images(self.shape, self._activations())
         expected = verify.of_keras(model, self.head, pixels, raw, self.graph.input_shape)
         found = verify.of_engine(verify.message(self.shape, self.classes, layers), weights_path, pixels)
@@ -82,32 +82,34 @@ class Import:
     def _activations(self):
         return self.shape.size() * len(self.graph.nodes) * 4
 
-    def _write(self, output, layers, raw, with_weights):
+    def _remarks(self, raw):
+        lines = [f"images: as bytes; the Keras model is taken to expect them from 0 to {255 if raw else 1}"]
+        if self.head is not None:
+            lines.insert(0, f"{self.head.origin}: {self.head.options['function']} -> nothing, the loss contains it")
+        if self.program is not None and self.program.stand_in:
+            lines.append(f"data: random images stood in for keras.datasets.{self.program.data_set}")
+        return lines
+
+    def _write(self, output, layers, with_weights):
         name = os.path.splitext(os.path.basename(self.path))[0]
         compiled = self.config.get("compile_config")
         text = spec.render(
             os.path.basename(self.path), name, self.shape, self.classes, layers, compiled, self.program, with_weights
         )
-        lines = list(table(layers))
-        if self.head is not None:
-            lines.append(f"{self.head.origin}: {self.head.options['function']} -> left out, the loss contains it")
-        lines.append(f"input -> pixels as bytes; the Keras model takes 0 to {255 if raw else 1}")
-        if self.program is not None and self.program.stand_in:
-            lines.append(f"data -> random images stood in for keras.datasets.{self.program.data_set}")
-        self.lines = lines
-        for file, content in (("trainyard.yaml", text), ("translation.txt", "\n".join(lines) + "\n")):
+        for file, content in (("trainyard.yaml", text), ("translation.txt", "\n".join(self.lines) + "\n")):
             with open(os.path.join(output, file), "w", encoding="utf-8") as out:
                 out.write(content)
 
 
 def main(path):
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a GPU rounds differently, and is not worth waiting for
     output = os.environ.get("TRAINYARD_OUTPUT_DIR") or os.getcwd()
     channel.phase("loading")
     work = Import(path)
     layers, distance = work.run(output)
     for line in work.lines:
         print(line)
-    channel.emit({"model": {"description": work.graph.name, "parameters": native.parameters(layers)}})
+    channel.emit({"model": {"description": work.graph.name, "parameters": native.parameters(layers, True)}})
     print(f"relative L2 distance of the logits: {distance:.3g}")
     channel.emit({"epoch": 1, "step": 1, "loss": distance, "val_loss": distance})
     if not math.isfinite(distance) or distance > DISTANCE_MAX:

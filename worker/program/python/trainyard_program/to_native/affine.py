@@ -14,16 +14,18 @@ RAW_SCALE_MAX = 1 / 16  # a smaller factor is meant for bytes
 
 
 def settle(chain, tensors, channels):
-    """(native layers, their tensors, whether the model takes pixels of 0 to 255).
+    """(native layers, whether the model takes pixels of 0 to 255, what was done, a line each).
 
-    `tensors` has a {role: array} for each layer with weights, and {"scale", "offset"} for each affine one, by id.
+    `tensors` has a {role: array} for each layer with weights, and {"scale", "offset"} for each affine one, by id;
+    those of the layers that come out of it are right in there.
     """
+    told = []
     raw = bool(chain) and chain[0].kind == "affine" and _takes_bytes(tensors[id(chain[0])])
     if raw:
         front = Layer("affine", "", {"channels": channels})
         tensors[id(front)] = {"scale": BYTE, "offset": 0.0}
         chain = [front, *chain]
-    return _settle(chain, tensors), raw
+    return _settle(chain, tensors, told), raw, told
 
 
 def _takes_bytes(constants):
@@ -40,13 +42,13 @@ def _by_channel(value, layer):
     return numpy.broadcast_to(value, channels)
 
 
-def _settle(chain, tensors):
+def _settle(chain, tensors, told):
     result, index = [], 0
     while index < len(chain):
         layer = chain[index]
         index += 1
         if layer.kind != "affine":
-            layer.body, layer.shortcut = _settle(layer.body, tensors), _settle(layer.shortcut, tensors)
+            layer.body, layer.shortcut = (_settle(side, tensors, told) for side in (layer.body, layer.shortcut))
             result.append(layer)
             continue
         scale, offset = numpy.ones(layer.options["channels"]), 0.0
@@ -58,22 +60,27 @@ def _settle(chain, tensors):
             scale, offset = scale * factor, offset * factor + _by_channel(constants["offset"], chain[index])
             origins.append(chain[index].origin)
             index += 1
+        origin = ", ".join(filter(None, origins)) or "the model takes pixels of 0 to 255"
         if numpy.allclose(scale, 1, rtol=1e-7, atol=0) and numpy.all(offset == 0):
+            told.append(f"{origin} -> nothing, the engine does the same")
             continue
-        if not _fold(scale, offset, chain[index:], tensors):
-            result.append(_one_pixel(scale, offset, ", ".join(filter(None, origins)), tensors))
+        into = _fold(scale, offset, chain[index:], tensors)
+        if into is None:
+            result.append(_one_pixel(scale, offset, origin, tensors))
+        else:
+            told.append(f"{origin} -> the weights of {into.origin}")
     return result
 
 
 def _fold(scale, offset, rest, tensors):
-    """Whether the weights that come next could take it up."""
+    """The layer that comes next, if its weights could take it up."""
     if rest and rest[0].kind == "flatten":
         rest = rest[1:]
     if not rest or rest[0].kind not in ("conv", "dense"):
-        return False
+        return None
     layer = rest[0]
     if layer.kind == "conv" and layer.options["padding"] != (0, 0, 0, 0) and numpy.any(offset != 0):
-        return False
+        return None
     weight = tensors[id(layer)]["weight"].astype("float64")
     if layer.kind == "conv":  # (out, in / groups, height, width): the input channel of each
         groups = layer.options["groups"]
@@ -90,7 +97,7 @@ def _fold(scale, offset, rest, tensors):
         layer.options["bias"] = True
         layer.dims = {"weight": weight.shape, "bias": weight.shape[:1]}
     tensors[id(layer)] = folded
-    return True
+    return layer
 
 
 def _one_pixel(scale, offset, origin, tensors):

@@ -31,13 +31,14 @@ class Layer:
     shortcut: list = dataclasses.field(default_factory=list)
 
 
-def parameters(layers):
-    """How many values the tensors of all layers have."""
-    count = 0
-    for layer in layers:
-        count += sum(math.prod(dims) for dims in layer.dims.values())
-        count += parameters(layer.body) + parameters(layer.shortcut)
-    return count
+def parameters(layers, trainable=False):
+    """How many values the tensors of all layers have; `trainable`: without running statistics."""
+    return sum(
+        math.prod(dims)
+        for _, layer in named(layers)
+        for role, dims in layer.dims.items()
+        if not (trainable and role.startswith("running"))
+    )
 
 
 def named(layers, prefix="layers"):

@@ -34,12 +34,13 @@ def _value(value):
         return "true" if value else "false"
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(map(_value, value)) + "]"
-    if isinstance(value, str):
-        return value
-    return repr(value)
+    if isinstance(value, float):  # with a point, which some readers of YAML want before an exponent
+        text = repr(float(f"{value:.7g}"))
+        return text if "." in text or "e" not in text else text.replace("e", ".0e")
+    return str(value)
 
 
-def _map(options):
+def flow(options):
     return "{" + ", ".join(f"{key}: {_value(value)}" for key, value in options.items()) + "}"
 
 
@@ -47,7 +48,7 @@ def _short(pair):
     return pair[0] if pair[0] == pair[1] else list(pair)
 
 
-def _options(layer):
+def written(layer):
     options = dict(layer.options)
     for key in ("kernel", "stride"):
         if key in options:
@@ -58,7 +59,7 @@ def _options(layer):
         if (top, left) == (bottom, right):
             options["padding"] = _short((top, left))
         else:
-            options["padding"] = _map(dict(zip(("top", "bottom", "left", "right"), padding)))
+            options["padding"] = flow(dict(zip(("top", "bottom", "left", "right"), padding)))
     if options.get("groups") == 1:
         del options["groups"]
     return options
@@ -75,9 +76,9 @@ def _lines(layers, indent):
                 yield f"{indent}    shortcut:"
                 yield from _lines(layer.shortcut, indent + "      ")
             continue
-        options = _options(layer)
-        written = f"{layer.kind}: {_map(options)}" if options else layer.kind
-        yield f"{indent}- {written}{comment}"
+        options = written(layer)
+        form = f"{layer.kind}: {flow(options)}" if options else layer.kind
+        yield f"{indent}- {form}{comment}"
 
 
 def network(shape, layers):

@@ -57,7 +57,8 @@ void BuildApp(CLI::App& app, Context& context) {
   app.add_option("--coordinator", context.coordinator,
                  "The coordinator, HOST:PORT or unix:PATH (default 127.0.0.1:7700; environment: "
                  "TRAINYARD_COORDINATOR)")
-      ->type_name("ADDRESS");
+      ->type_name("ADDRESS")
+      ->each([&context](const std::string&) { context.coordinator_named = true; });
   app.add_option("--access", context.access.folder,
                  "Folder with what the coordinator asks for: token, ca.pem (environment: "
                  "TRAINYARD_ACCESS)")
@@ -77,6 +78,7 @@ void BuildApp(CLI::App& app, Context& context) {
   AddUp(app, context);
   AddTrain(app, context);
   AddSubmit(app, context);
+  AddDetect(app, context);
   AddWatchAndWait(app, context);
   AddJob(app, context);
   AddTweak(app, context);
@@ -166,7 +168,10 @@ std::string Json(const google::protobuf::Message& message, bool line) {
 }
 
 std::string ForPrograms(Context& context, const google::protobuf::Message& message, bool line) {
-  const std::string json = Json(message, line);
+  return ForPrograms(context, Json(message, line));
+}
+
+std::string ForPrograms(Context& context, const std::string& json) {
   if (context.field.empty()) return json;
   const auto value = FieldOf(json, context.field);
   if (value.ok()) return *value;
@@ -184,6 +189,7 @@ int Run(int argc, const char* const* argv, const Environment& environment) {
   if (const char* address = std::getenv("TRAINYARD_COORDINATOR");
       address != nullptr && *address != '\0') {
     context.coordinator = address;
+    context.coordinator_named = true;
   }
   CLI::App app("", "trainyard");
   BuildApp(app, context);

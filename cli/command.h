@@ -23,6 +23,7 @@ struct Context {
 
   const Environment& environment;
   std::string coordinator = "127.0.0.1:7700";  // as typed
+  bool coordinator_named = false;              // somebody typed it, or the environment has it
   AccessOptions access;
   std::string output = "table";
   std::string field;               // of the JSON form only this, see field.h; empty: all of it
@@ -40,6 +41,7 @@ struct Context {
 void AddUp(CLI::App& app, Context& context);
 void AddTrain(CLI::App& app, Context& context);
 void AddSubmit(CLI::App& app, Context& context);
+void AddDetect(CLI::App& app, Context& context);
 void AddWatchAndWait(CLI::App& app, Context& context);
 void AddJob(CLI::App& app, Context& context);
 void AddTweak(CLI::App& app, Context& context);
@@ -62,6 +64,7 @@ void AddSetOption(CLI::App* command, std::vector<std::string>& overrides);
 std::string Json(const google::protobuf::Message& message, bool line);
 // What programs get of that: all, or the field that they asked for.
 std::string ForPrograms(Context& context, const google::protobuf::Message& message, bool line);
+std::string ForPrograms(Context& context, const std::string& json);
 // Prints `message` for programs, or else what `table` makes of it.
 void Print(Context& context, const google::protobuf::Message& message,
            const std::function<std::string()>& table);
@@ -80,6 +83,10 @@ struct SubmitOptions {
 };
 // SOURCE, --target, --budget, --set and --file.
 void AddSubmitOptions(CLI::App* command, SubmitOptions& options);
+// Says in the request where the source is: PATH, PATH@REV, URL or URL@REV; of a folder it uploads
+// what is there, with `spec_file` in place of its trainyard.yaml unless that is empty.
+absl::Status NameSource(Context& context, const std::string& text, const std::string& spec_file,
+                        v1::SubmitJobRequest* request);
 // Makes the job; of a folder it uploads what is there.
 absl::StatusOr<v1::SubmitJobResponse> SubmitSource(Context& context, const SubmitOptions& options);
 // Says which job it is: to programs as the result if it is one (`line`: on one line).
@@ -101,13 +108,17 @@ absl::Status CheckFollowOptions(const FollowJobOptions& options);
 absl::StatusOr<int> WatchJob(Context& context, int64_t job, const FollowJobOptions& options);
 absl::StatusOr<int> WaitForJob(Context& context, int64_t job, const FollowJobOptions& options);
 
-// Fetches a job's best model; `path` ends in .onnx or .safetensors. The file appears whole or not
-// at all.
-absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std::string& path);
+// `--program-path`, of a coordinator that this command starts.
+void AddProgramPath(CLI::App* command, std::vector<std::string>& paths);
+
+// Fetches a file of a job's best model: `name`, or the one with the ending of `path` where that is
+// empty. It appears whole or not at all.
+absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std::string& path,
+                                        const std::string& name = "");
 // Fetches all files of it into `folder`, which is made; the models as best.*.
 absl::StatusOr<v1::Model> DownloadModelFiles(Context& context, int64_t job,
                                              const std::string& folder);
-// One line about the model that was written to `path`.
+// One line about the model of which a file was written to `path`.
 std::string DescribeModel(const v1::Model& model, const std::string& path);
 
 // The job with all its trials.

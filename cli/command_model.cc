@@ -8,6 +8,7 @@
 #include "cli/file.h"
 #include "cli/parse.h"
 #include "cli/text.h"
+#include "proto/model_files.h"
 
 namespace trainyard::cli {
 namespace {
@@ -33,6 +34,13 @@ class Sha256 {
   std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context_;
 };
 
+// Of ONNX, or of all that a program left.
+int64_t BytesOf(const v1::Model& model) {
+  int64_t bytes = model.onnx_bytes();
+  for (const v1::ModelFile& file : model.files()) bytes += file.bytes();
+  return bytes;
+}
+
 std::string RenderModels(const v1::ListModelsResponse& response, const Context& context) {
   if (response.models().empty())
     return "No models yet. A job publishes its best one when it ends.\n";
@@ -42,58 +50,52 @@ std::string RenderModels(const v1::ListModelsResponse& response, const Context& 
                {"TEST", true},
                {"TARGET"},
                {"VALUES", true},
-               {"ONNX", true},
+               {"SIZE", true},
                {"PUBLISHED"}});
   for (const v1::Model& model : response.models()) {
     table.Add({std::to_string(model.job()), CleanLine(model.name(), 100),
                FormatMetric(model.val_accuracy()),
                model.test_count() == 0 ? "-" : FormatMetric(model.test_accuracy()),
                model.target_met() ? Cell("met", Colour::kGreen) : Cell("not met", Colour::kYellow),
-               FormatCount(model.parameters()), FormatBytes(model.onnx_bytes()),
+               FormatCount(model.parameters()), FormatBytes(BytesOf(model)),
                FormatDate(model.published_ms())});
   }
   return table.Render(context.style());
 }
 
-absl::StatusOr<std::string> FormatOf(const std::string& file) {
-  for (const std::string format : {"onnx", "safetensors"}) {
-    const std::string ending = "." + format;
-    if (file.ends_with(ending) && file != ending && !file.ends_with("/" + ending)) return format;
-  }
+absl::StatusOr<std::string> EndingOf(const std::string& file) {
+  const std::string name = file.substr(file.rfind('/') + 1);
+  const size_t dot = name.rfind('.');
+  if (dot != std::string::npos && dot > 0 && dot + 1 < name.size()) return name.substr(dot + 1);
   return absl::InvalidArgumentError(
-      fmt::format("-o {}: which format? expected a name that ends in .onnx or .safetensors, or in "
-                  "/ for a folder with all of them",
+      fmt::format("-o {}: which file? expected a name that ends as the wanted one does, such as "
+                  ".onnx, or in / for a folder with all of them, or --file NAME",
                   CleanLine(file, 200)));
 }
 
-// Its SHA-256 by what the model says, empty if the model has no such file.
-std::string HashOf(const v1::Model& model, const std::string& format) {
-  if (format == "onnx") return model.onnx_sha256();
-  if (format == "safetensors") return model.safetensors_sha256();
-  for (const v1::ModelFile& file : model.files()) {
-    if (file.name() == format) return file.sha256();
-  }
-  return "";
-}
-
-absl::StatusOr<int> GetModel(Context& context, int64_t job, const std::string& path) {
-  const bool folder = path.ends_with("/");
+absl::StatusOr<int> GetModel(Context& context, int64_t job, const std::string& path,
+                             const std::string& name) {
+  const bool all = path.ends_with("/") && name.empty();
   const auto model =
-      folder ? DownloadModelFiles(context, job, path) : DownloadModel(context, job, path);
+      all ? DownloadModelFiles(context, job, path) : DownloadModel(context, job, path, name);
   if (!model.ok()) return model.status();
   Print(context, *model, [&] { return DescribeModel(*model, path); });
   return kDone;
 }
 
-absl::StatusOr<v1::Model> Download(Context& context, int64_t job, const std::string& format,
-                                   const std::string& path) {
+}  // namespace
+
+absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std::string& path,
+                                        const std::string& name) {
+  const auto wanted = name.empty() ? EndingOf(path) : name;
+  if (!wanted.ok()) return wanted.status();
   auto file = AtomicFile::Create(path);
   if (!file.ok()) return file.status();
   if (absl::Status status = context.client->Connect(); !status.ok()) return status;
   grpc::ClientContext call;
   v1::GetModelRequest request;
   request.set_job(job);
-  request.set_format(format);
+  request.set_format(*wanted);
   const auto reader = context.client->stub().GetModel(&call, request);
   v1::GetModelResponse piece;
   v1::Model model;
@@ -110,7 +112,9 @@ absl::StatusOr<v1::Model> Download(Context& context, int64_t job, const std::str
   const grpc::Status status = reader->Finish();
   if (!written.ok()) return written;
   if (!status.ok()) return context.client->Explain(status);
-  const std::string expected = HashOf(model, format);
+  const auto file_of_model = ChooseModelFile(model, *wanted);
+  if (!file_of_model.ok()) return file_of_model.status();
+  const std::string& expected = file_of_model->sha256();
   if (const std::string found = hash.Hex(); found != expected) {
     return absl::DataLossError(
         fmt::format("{}: what came ({}) has SHA-256 {}, expected {}; nothing was written",
@@ -118,14 +122,6 @@ absl::StatusOr<v1::Model> Download(Context& context, int64_t job, const std::str
   }
   if (absl::Status done = (*file)->Commit(); !done.ok()) return done;
   return model;
-}
-
-}  // namespace
-
-absl::StatusOr<v1::Model> DownloadModel(Context& context, int64_t job, const std::string& path) {
-  const auto format = FormatOf(path);
-  if (!format.ok()) return format.status();
-  return Download(context, job, *format, path);
 }
 
 absl::StatusOr<v1::Model> DownloadModelFiles(Context& context, int64_t job,
@@ -154,17 +150,20 @@ absl::StatusOr<v1::Model> DownloadModelFiles(Context& context, int64_t job,
       return absl::InvalidArgumentError(
           fmt::format("-o {}: cannot be made: {}", CleanLine(folder, 200), error.message()));
     }
-    const auto fetched = Download(context, job, format, target.string());
+    const auto fetched = DownloadModel(context, job, target.string(), format);
     if (!fetched.ok()) return fetched.status();
   }
   return model;
 }
 
 std::string DescribeModel(const v1::Model& model, const std::string& path) {
-  int64_t bytes = path.ends_with(".onnx") ? model.onnx_bytes() : model.safetensors_bytes();
+  std::error_code error;
+  int64_t bytes = 0;
   if (path.ends_with("/")) {
     bytes = model.onnx_bytes() + model.safetensors_bytes();
     for (const v1::ModelFile& file : model.files()) bytes += file.bytes();
+  } else if (const auto size = fs::file_size(path, error); !error) {
+    bytes = static_cast<int64_t>(size);
   }
   return fmt::format("{}  {}, job {}, trial {}, epoch {}: validation accuracy {}, {}\n",
                      CleanLine(path), FormatBytes(bytes), model.job(), model.trial(), model.epoch(),
@@ -189,26 +188,32 @@ void AddModel(CLI::App& app, Context& context) {
     };
   });
   struct Options {
-    std::string job, file;
+    std::string job, file, name;
   };
   auto options = std::make_shared<Options>();
   CLI::App* get =
       AddCommand(*model, "get", "Download the best model of a job",
                  "  trainyard model get 7 -o best.onnx            for other programs\n"
                  "  trainyard model get 7 -o best.safetensors     weights only\n"
-                 "  trainyard model get 7 -o models/              all files of it, into a folder\n"
-                 "\nEach file is checked by its SHA-256, and appears whole or not at all.");
+                 "  trainyard model get 7 -o best.keras           what a program left\n"
+                 "  trainyard model get 7 --file report/curve.png -o curve.png\n"
+                 "  trainyard model get 7 -o models/              all of them\n"
+                 "\nThe file is checked by its SHA-256, and appears whole or not at all.");
   get->add_option("JOB", options->job, "The job's number")->required()->type_name("");
-  get->add_option("-o", options->file,
-                  "Where to; the format is that of the name, .onnx or .safetensors; a name "
-                  "that ends in / is a folder for all of them")
+  get->add_option(
+         "-o", options->file,
+         "Where to; without --file, what is got is the file with this one's ending: "
+         ".onnx or .safetensors, or of a program whatever it left; one that ends in / is a "
+         "folder for all of them")
       ->required()
       ->type_name("FILE");
+  get->add_option("--file", options->name, "Which file of the model, by its name")
+      ->type_name("NAME");
   get->callback([&context, options] {
     context.action = [&context, options]() -> absl::StatusOr<int> {
       const auto job = ParseJob(options->job);
       if (!job.ok()) return job.status();
-      return GetModel(context, *job, options->file);
+      return GetModel(context, *job, options->file, options->name);
     };
   });
 }

@@ -11,6 +11,14 @@ namespace {
 
 using Stub = v1::Trainyard::Stub;
 
+// How long ago the newest push was seen, and how: "4 min ago, hook github".
+std::string Seen(const v1::Project& project, const Context& context) {
+  if (project.last_seen_ms() == 0) return "-";
+  const int64_t age_ms =
+      std::max<int64_t>(0, context.environment.now_ms() - project.last_seen_ms());
+  return fmt::format("{} ago, {}", FormatDuration(age_ms), CleanLine(project.last_seen_by(), 40));
+}
+
 std::string RenderProjects(const v1::ListProjectsResponse& response, const Context& context) {
   if (response.projects().empty())
     return "No projects yet. `trainyard project add URL --name NAME` makes one.\n";
@@ -18,11 +26,13 @@ std::string RenderProjects(const v1::ListProjectsResponse& response, const Conte
                {"URL", false, true},
                {"BRANCH", false, true},
                {"LAST COMMIT"},
+               {"SEEN"},
                {"PROBLEM", false, true}});
   for (const v1::Project& project : response.projects()) {
     table.Add({CleanLine(project.name(), 200), CleanLine(project.url(), 300),
                project.branch().empty() ? "(default)" : CleanLine(project.branch(), 200),
                project.last_commit().empty() ? "-" : CleanLine(project.last_commit().substr(0, 12)),
+               Seen(project, context),
                Cell(project.last_error().empty() ? "-" : CleanLine(project.last_error(), 1000),
                     project.last_error().empty() ? Colour::kPlain : Colour::kRed)});
   }
@@ -124,14 +134,18 @@ void AddVersion(CLI::App& app, Context& context) {
       }
       if (context.json()) {
         const std::string server = answered ? Json(info, true) : "null\n";
-        context.out() << fmt::format("{{\"version\":\"{}\",\"coordinator\":{}}}\n",
-                                     TRAINYARD_VERSION, server.substr(0, server.size() - 1));
+        context.out() << ForPrograms(
+            context, fmt::format("{{\"version\":\"{}\",\"coordinator\":{}}}\n", TRAINYARD_VERSION,
+                                 server.substr(0, server.size() - 1)));
         return kDone;
       }
       context.out() << fmt::format("trainyard {}\n", TRAINYARD_VERSION);
-      context.out() << (answered ? fmt::format("coordinator {} at {}, state in {}\n",
+      const std::string http = info.http_address().empty()
+                                   ? ""
+                                   : fmt::format(", pushes at {}", CleanLine(info.http_address()));
+      context.out() << (answered ? fmt::format("coordinator {} at {}{}, state in {}\n",
                                                CleanLine(info.version()), context.client->address(),
-                                               CleanLine(info.state_dir()))
+                                               http, CleanLine(info.state_dir()))
                                  : silence + "\n");
       return kDone;
     };

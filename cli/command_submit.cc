@@ -32,14 +32,12 @@ std::string NewRequestId() {
   return fmt::format("cli-{:08x}{:08x}{:08x}{:08x}", random(), random(), random(), random());
 }
 
-absl::StatusOr<SourceTree> ReadTree(const Source& source, const SubmitOptions& options) {
-  auto tree = options.import_alone ? ReadOneFile(source.location, options.import_path)
-              : source.kind == Source::Kind::kFolder
-                  ? ReadFolder(source.location)
-                  : ReadRevision(source.location, source.revision);
+absl::StatusOr<SourceTree> ReadTree(const Source& source, const std::string& spec_file) {
+  auto tree = source.kind == Source::Kind::kFolder ? ReadFolder(source.location)
+                                                   : ReadRevision(source.location, source.revision);
   if (!tree.ok()) return tree;
-  if (!options.spec_file.empty()) {
-    if (absl::Status status = UseSpec(*tree, options.spec_file); !status.ok()) return status;
+  if (!spec_file.empty()) {
+    if (absl::Status status = UseSpec(*tree, spec_file); !status.ok()) return status;
   }
   if (absl::Status status = CheckSize(*tree, kMaxUploadBytes); !status.ok()) {
     return absl::InvalidArgumentError(
@@ -73,6 +71,27 @@ absl::StatusOr<std::string> Upload(Context& context, const SourceTree& tree) {
   if (!status.ok()) return context.client->Explain(status);
   if (broken) return packed;
   return response.snapshot_sha256();
+}
+
+// Uploads the tree, and says in the request what it is.
+absl::Status NameTree(Context& context, const SourceTree& tree, const std::string& location,
+                      v1::SubmitJobRequest* request) {
+  for (const std::string& note : tree.notes) context.err() << "trainyard: " << note << "\n";
+  const auto snapshot = Upload(context, tree);
+  if (!snapshot.ok()) return snapshot.status();
+  request->set_snapshot_sha256(*snapshot);
+  request->set_source(location);
+  request->set_commit(tree.commit);
+  return absl::OkStatus();
+}
+
+// Of the folder `options.source` nothing but the file to import.
+absl::Status NameImport(Context& context, const SubmitOptions& options,
+                        v1::SubmitJobRequest* request) {
+  const auto tree = ReadOneFile(options.source, options.import_path);
+  if (!tree.ok()) return tree.status();
+  if (absl::Status status = CheckSize(*tree, kMaxUploadBytes); !status.ok()) return status;
+  return NameTree(context, *tree, options.source, request);
 }
 
 // Sends the request again after a cut: its ID makes that harmless.
@@ -121,28 +140,31 @@ absl::StatusOr<int> Submit(Context& context, const Options& options) {
 
 }  // namespace
 
-absl::StatusOr<v1::SubmitJobResponse> SubmitSource(Context& context, const SubmitOptions& options) {
-  auto request = MakeRequest(options);
-  if (!request.ok()) return request.status();
-  const auto source = ParseSource(options.source);
+absl::Status NameSource(Context& context, const std::string& text, const std::string& spec_file,
+                        v1::SubmitJobRequest* request) {
+  const auto source = ParseSource(text);
   if (!source.ok()) return source.status();
   if (source->kind == Source::Kind::kRemote) {
-    if (!options.spec_file.empty()) {
+    if (!spec_file.empty()) {
       return absl::InvalidArgumentError(
           "--file: goes with a folder only; a repository brings its own trainyard.yaml");
     }
     request->set_url(source->location);
     request->set_revision(source->revision);
-  } else {
-    const auto tree = ReadTree(*source, options);
-    if (!tree.ok()) return tree.status();
-    for (const std::string& note : tree->notes) context.err() << "trainyard: " << note << "\n";
-    const auto snapshot = Upload(context, *tree);
-    if (!snapshot.ok()) return snapshot.status();
-    request->set_snapshot_sha256(*snapshot);
-    request->set_source(source->location);
-    request->set_commit(tree->commit);
+    return absl::OkStatus();
   }
+  const auto tree = ReadTree(*source, spec_file);
+  if (!tree.ok()) return tree.status();
+  return NameTree(context, *tree, source->location, request);
+}
+
+absl::StatusOr<v1::SubmitJobResponse> SubmitSource(Context& context, const SubmitOptions& options) {
+  auto request = MakeRequest(options);
+  if (!request.ok()) return request.status();
+  const absl::Status named =
+      options.import_alone ? NameImport(context, options, &*request)
+                           : NameSource(context, options.source, options.spec_file, &*request);
+  if (!named.ok()) return named;
   return Send(context, *request);
 }
 

@@ -45,11 +45,26 @@ absl::Status FetchModels(Context& context, int64_t job, const Options& options) 
   if (!ended.ok()) return ended.status();
   if (!ended->has_model()) return absl::OkStatus();
   if (!context.json()) context.out() << "\n";
-  for (const char* format : {"onnx", "safetensors"}) {
-    const std::string path = ModelFile(options, format);
-    const auto model = DownloadModel(context, job, path);
+  const auto fetch = [&](const std::string& path, const std::string& name) {
+    const auto model = DownloadModel(context, job, path, name);
     if (!model.ok()) return model.status();
     (context.json() ? context.err() : context.out()) << DescribeModel(*model, path);
+    return absl::OkStatus();
+  };
+  std::vector<std::pair<std::string, std::string>> files;  // where to, and which
+  for (const v1::ModelFile& file : ended->model().files()) {
+    const fs::path name = fs::path(file.name()).lexically_normal();
+    if (name.is_absolute() || name.empty() || *name.begin() == "..") continue;
+    const fs::path path = fs::path(options.folder) / name;
+    std::error_code error;  // told where the file is made
+    fs::create_directories(path.parent_path(), error);
+    files.emplace_back(path.string(), file.name());
+  }
+  if (!ended->spec().has_program()) {
+    files = {{ModelFile(options, "onnx"), ""}, {ModelFile(options, "safetensors"), ""}};
+  }
+  for (const auto& [path, name] : files) {
+    if (absl::Status status = fetch(path, name); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -109,7 +124,8 @@ void AddTrain(CLI::App& app, Context& context) {
   AddSubmitOptions(command, options->what);
   command
       ->add_option("-o", options->folder,
-                   "Where best.onnx and best.safetensors go (default ./trainyard-out; environment: "
+                   "Where best.onnx and best.safetensors, or a program's files, go (default "
+                   "./trainyard-out; environment: "
                    "TRAINYARD_OUT)")
       ->type_name("DIR");
   command
@@ -128,6 +144,9 @@ void AddTrain(CLI::App& app, Context& context) {
       ->add_option("--state-dir", options->coordinator.state_dir,
                    "Keep checkpoints and records here, to go on after a stop")
       ->type_name("DIR");
+  command->add_flag("--allow-programs", options->coordinator.allow_programs,
+                    "Let the worker run a program of the repository's, in a sandbox (bubblewrap)");
+  AddProgramPath(command, options->coordinator.program_paths);
   if (const char* folder = std::getenv("TRAINYARD_OUT"); folder != nullptr && *folder != '\0')
     options->folder = folder;
   command->callback([&context, options] {

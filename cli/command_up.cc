@@ -21,10 +21,12 @@ struct Options {
   std::vector<std::string> listen;  // none: the coordinator's default
   int workers = -1;                 // the coordinator's default
   int threads = 0;
-  int poll_ms = 0;
+  int poll_ms = 0, poll_remote_ms = 0;
   std::vector<std::string> data_roots;
   std::string worker_binary;
-  std::string pools;
+  std::string pools, hooks, http, notify;
+  bool allow_programs = false;
+  std::vector<std::string> program_paths;
   bool allow_file_urls = false;
   bool listen_anywhere = false;
   bool require_token = false;
@@ -59,15 +61,21 @@ std::vector<std::string> Arguments(const Options& options) {
   if (options.workers >= 0) add("--workers", std::to_string(options.workers));
   if (options.threads > 0) add("--threads-per-worker", std::to_string(options.threads));
   for (const std::string& root : options.data_roots) add_file("--data-root", root);
+  for (const std::string& path : options.program_paths) add_file("--program-path", path);
   add_file("--worker-binary", options.worker_binary);
   add_file("--pools", options.pools);
+  add_file("--hooks", options.hooks);
+  if (!options.http.empty()) add("--http", options.http);
+  add_file("--notify", options.notify);
   if (options.poll_ms > 0) add("--poll-ms", std::to_string(options.poll_ms));
+  if (options.poll_remote_ms > 0) add("--poll-remote-ms", std::to_string(options.poll_remote_ms));
   for (const std::string& name : options.tls_names) add("--tls-name", name);
   add_file("--tls-cert", options.tls_cert);
   add_file("--tls-key", options.tls_key);
   add_file("--tls-ca", options.tls_ca);
   add_file("--tls-client-ca", options.tls_client_ca);
-  for (const auto& [flag, set] : {std::pair("--allow-file-urls", options.allow_file_urls),
+  for (const auto& [flag, set] : {std::pair("--allow-programs", options.allow_programs),
+                                  {"--allow-file-urls", options.allow_file_urls},
                                   {"--insecure-listen-anywhere", options.listen_anywhere},
                                   {"--require-token", options.require_token},
                                   {"--require-client-certs", options.require_client_certs},
@@ -108,6 +116,19 @@ absl::StatusOr<int> Up(const Context& context, Options options) {
       fmt::format("{}: cannot be started: {}", *coordinator, std::strerror(errno)));
 }
 
+// Pushes that are announced.
+void AddHttp(CLI::App* command, Options& options) {
+  command
+      ->add_option("--http", options.http,
+                   "Where to listen for pushes that are announced over HTTP (default none; with "
+                   "--hooks 127.0.0.1:7702)")
+      ->type_name("HOST:PORT");
+  command
+      ->add_option("--hooks", options.hooks,
+                   "A file that says whose word is taken for a push (docs/hooks.md)")
+      ->type_name("FILE");
+}
+
 // Who is let in, and with what.
 void AddAccess(CLI::App* command, Options& options) {
   command->add_flag("--require-token", options.require_token,
@@ -132,6 +153,18 @@ void AddAccess(CLI::App* command, Options& options) {
 }
 
 }  // namespace
+
+void AddProgramPath(CLI::App* command, std::vector<std::string>& paths) {
+  command
+      ->add_option("--program-path", paths,
+                   "A folder that those programs can read, its bin first on their PATH, such as a "
+                   "Python venv (repeatable)")
+      ->type_name("DIR")
+      ->check(CLI::ExistingDirectory)
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
 
 void AddUp(CLI::App& app, Context& context) {
   CLI::App* command = AddCommand(
@@ -178,10 +211,24 @@ void AddUp(CLI::App& app, Context& context) {
                    "clusters (docs/pools.md)")
       ->type_name("FILE");
   command
+      ->add_option("--notify", options->notify,
+                   "A file that says who is told how jobs end: webhooks, mail, commit statuses "
+                   "(docs/notifications.md)")
+      ->type_name("FILE");
+  command
       ->add_option("--poll-ms", options->poll_ms,
                    "How often projects are asked for new commits, in milliseconds")
       ->type_name("N")
       ->check(CLI::Range(10, 86'400'000));
+  command
+      ->add_option("--poll-remote-ms", options->poll_remote_ms,
+                   "The same for repositories on other machines only")
+      ->type_name("N")
+      ->check(CLI::Range(10, 86'400'000));
+  AddHttp(command, *options);
+  command->add_flag("--allow-programs", options->allow_programs,
+                    "Let local workers run programs of users, each in a sandbox (bubblewrap)");
+  AddProgramPath(command, options->program_paths);
   command->add_flag("--allow-file-urls", options->allow_file_urls,
                     "Fetch from file:// URLs and paths even where other machines can ask for it");
   command->add_flag("--insecure-listen-anywhere", options->listen_anywhere,

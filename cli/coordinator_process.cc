@@ -95,6 +95,10 @@ absl::Status CoordinatorProcess::Spawn(const std::string& program, const Options
   for (const std::string& root : options.data_roots) {
     arguments.insert(arguments.end(), {"--data-root", fs::absolute(root).string()});
   }
+  if (options.allow_programs) arguments.push_back("--allow-programs");
+  for (const std::string& path : options.program_paths) {
+    arguments.insert(arguments.end(), {"--program-path", fs::absolute(path).string()});
+  }
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);

@@ -22,6 +22,8 @@ class CoordinatorProcess {
     std::string state_dir;  // empty: a folder that goes with this object
     int threads = 0;        // of the worker; 0: one per core
     std::vector<std::string> data_roots;
+    bool allow_programs = false;
+    std::vector<std::string> program_paths;
   };
 
   // Returns when it answers. INVALID_ARGUMENT with its own words when it refuses to start,

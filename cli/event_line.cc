@@ -62,7 +62,7 @@ std::string TweakText(const v1::Event& event) {
   const auto& changes = event.tweak().changes();
   const bool told = std::all_of(changes.begin(), changes.end(),
                                 [&](const v1::Change& change) { return Mentions(text, change); });
-  if (!told) text += fmt::format(" [{}]", ChangesText(event.tweak()));
+  if (!told) text += fmt::format(" [{}]", ChangesText(event.tweak().changes()));
   return text;
 }
 
@@ -134,18 +134,27 @@ bool IsOver(v1::JobState state) {
          state == v1::JOB_STATE_FAILED || state == v1::JOB_STATE_CANCELLED;
 }
 
-std::string ChangesText(const v1::Tweak& tweak) {
+std::string ChangesText(const Changes& changes) {
   constexpr int kShown = 8;
   std::string text;
-  for (const v1::Change& change : tweak.changes()) {
-    if (&change == &tweak.changes(0) + kShown) break;
+  for (const v1::Change& change : changes) {
+    if (&change == &changes[0] + kShown) break;
+    const std::string path = CleanLine(change.path(), 200);
     const std::string from = CleanLine(change.from(), 200);
-    text += fmt::format("{}{} {} -> {}", text.empty() ? "" : "; ", CleanLine(change.path(), 200),
-                        from.empty() ? "none" : from, CleanLine(change.to(), 200));
+    const std::string to = CleanLine(change.to(), 200);
+    text += text.empty() ? "" : "; ";
+    text += from.empty() ? fmt::format("{} = {}", path, to)
+            : to.empty() ? fmt::format("{} {} taken out", path, from)
+                         : fmt::format("{} {} -> {}", path, from, to);
   }
-  if (tweak.changes_size() > kShown)
-    text += fmt::format("; {} more", tweak.changes_size() - kShown);
+  if (changes.size() > kShown) text += fmt::format("; {} more", changes.size() - kShown);
   return text;
+}
+
+int PlannedEpochs(const v1::Trial& trial) {
+  const v1::Configuration& configuration = trial.configuration();
+  return configuration.has_training() ? configuration.training().epochs()
+                                      : configuration.changes().epochs();
 }
 
 bool EventLines::IsBest(int64_t job, const v1::Epoch& epoch) {

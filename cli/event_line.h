@@ -19,7 +19,11 @@ Cell StateCell(v1::Worker::State state);
 bool IsOver(v1::JobState state);
 
 // "train.lr 0.1 -> 0.05; 3 more ..." of a tweak's changes, harmless for a terminal.
-std::string ChangesText(const v1::Tweak& tweak);
+using Changes = google::protobuf::RepeatedPtrField<v1::Change>;
+std::string ChangesText(const Changes& changes);
+
+// How many a trial is to have; 0: a program's own number, which is not known.
+int PlannedEpochs(const v1::Trial& trial);
 
 class EventLines {
  public:

@@ -71,15 +71,17 @@ std::string WaitText(const v1::Trial& trial) {
 std::string ChangeAndReason(const v1::Trial& trial) {
   std::vector<std::string> lines;
   if (trial.has_tweak()) {
-    lines.push_back(ChangesText(trial.tweak()));
+    lines.push_back(ChangesText(trial.tweak().changes()));
     std::string reason = CleanLine(trial.tweak().finding());
     if (!trial.tweak().reason().empty()) {
       reason += (reason.empty() ? "" : ": ") + CleanLine(trial.tweak().reason());
     }
     lines.push_back(reason);
   } else {
-    lines.push_back("as the spec says");
+    const bool program = trial.configuration().has_changes();
+    lines.push_back(program ? "the program as it is" : "as the spec says");
   }
+  if (trial.applied_size() > 0) lines.push_back("its model: " + ChangesText(trial.applied()));
   // The whole network where it is new, else just its size: the changes above say the rest.
   const std::string values = FormatCount(trial.parameters()) + " values";
   if (!trial.has_tweak() && !trial.description().empty()) {
@@ -98,7 +100,19 @@ std::string ChangeAndReason(const v1::Trial& trial) {
 std::string EpochsText(const v1::Trial& trial) {
   std::set<int> epochs;  // one that a restart repeated counts once
   for (const v1::Epoch& epoch : trial.epochs()) epochs.insert(epoch.epoch());
-  return fmt::format("{}/{}", epochs.size(), trial.configuration().training().epochs());
+  const int planned = PlannedEpochs(trial);
+  if (planned == 0) return std::to_string(epochs.size());
+  return fmt::format("{}/{}", epochs.size(), planned);
+}
+
+// "python3 train.py (keras)", or empty for a network.
+std::string ProgramText(const v1::Program& program) {
+  const auto& command = program.command();
+  if (command.empty()) return "";
+  const bool shell = command.size() == 3 && command[0] == "sh" && command[1] == "-c";
+  const std::string line =
+      shell ? command[2] : fmt::format("{}", fmt::join(command.begin(), command.end(), " "));
+  return fmt::format("{} ({})", CleanLine(line), CleanLine(program.framework()));
 }
 
 // The classes that are mixed up the most, by the test set.
@@ -154,13 +168,22 @@ std::string ModelFields(const v1::Job& job, const std::optional<std::string>& st
   const std::string where =
       state_dir->empty() ? "the coordinator's state folder" : CleanLine(*state_dir);
   out += Field(style, "lies in", fmt::format("{}, named by its SHA-256:", where));
-  out += Field(
-      style, "",
-      fmt::format("ONNX {}, {}", FormatBytes(model.onnx_bytes()), CleanLine(model.onnx_sha256())));
-  out += Field(style, "",
-               fmt::format("safetensors {}, {}", FormatBytes(model.safetensors_bytes()),
-                           CleanLine(model.safetensors_sha256())));
-  out += Field(style, "get it", fmt::format("trainyard model get {} -o best.onnx", job.id()));
+  const auto file = [&](const std::string& name, int64_t bytes, const std::string& sha256) {
+    out += Field(style, "", fmt::format("{} {}, {}", name, FormatBytes(bytes), CleanLine(sha256)));
+  };
+  for (const v1::ModelFile& one : model.files())
+    file(CleanLine(one.name()), one.bytes(), one.sha256());
+  if (!job.spec().has_program()) {
+    file("ONNX", model.onnx_bytes(), model.onnx_sha256());
+    file("safetensors", model.safetensors_bytes(), model.safetensors_sha256());
+    out += Field(style, "get it", fmt::format("trainyard model get {} -o best.onnx", job.id()));
+  } else if (model.files().empty()) {
+    out += Field(style, "", "no file: the program left none");
+  } else {
+    out += Field(style, "get it",
+                 fmt::format("trainyard model get {} --file {} -o FILE", job.id(),
+                             CleanLine(model.files(0).name())));
+  }
   return out;
 }
 
@@ -248,6 +271,7 @@ std::string RenderJob(const v1::Job& job, const std::optional<std::string>& stat
       style.Paint(Colour::kBold, fmt::format("job {}  {}", job.id(), CleanLine(job.name()))) +
       "  " + style.Paint(state.colour, state.text) + (job.manual() ? "  (manual)" : "") + "\n";
   out += Field(style, "source", SourceText(job));
+  out += Field(style, "program", ProgramText(job.spec().program()));
   out += Field(style, "target", TargetText(job.spec().target()));
   out += Field(style, "budget", BudgetText(job.spec().budget()));
   out += Field(style, "needs", NeedsText(job.spec().resources()));
@@ -259,7 +283,7 @@ std::string RenderJob(const v1::Job& job, const std::optional<std::string>& stat
   out += Field(style, "reason", CleanLine(job.reason()));
   if (job.has_proposal()) {
     const std::string text =
-        fmt::format("{}: {} (expected: {})", ChangesText(job.proposal()),
+        fmt::format("{}: {} (expected: {})", ChangesText(job.proposal().changes()),
                     CleanLine(job.proposal().reason()), CleanLine(job.proposal().expectation()));
     out += Field(style, "proposal", text, Colour::kYellow);
   }

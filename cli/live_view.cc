@@ -37,7 +37,7 @@ void LiveView::SetJob(const v1::Job& job) {
   job_.clear_trials();
   by_loss_ = job.spec().target().metric() == v1::Target::VAL_LOSS;
   for (const v1::Trial& trial : job.trials()) {
-    epochs_[trial.number()] = trial.configuration().training().epochs();
+    epochs_[trial.number()] = PlannedEpochs(trial);
   }
 }
 

@@ -4,14 +4,21 @@
 include(GNUInstallDirs)
 
 install(TARGETS trainyard COMPONENT cli)
+install(FILES docs/jenkins.md ci/Jenkinsfile DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)
+install(DIRECTORY ci/jenkins DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)
 install(TARGETS trainyard-coordinator COMPONENT coordinator)
 install(TARGETS trainyard-worker COMPONENT worker)
-install(FILES docs/spec.md docs/spec.schema.json docs/pools.md docs/pools.schema.json
+install(FILES docs/spec.md docs/spec.schema.json docs/detection.md docs/pools.md
+        docs/pools.schema.json docs/hooks.md docs/hooks.schema.json docs/notifications.md
+        docs/notify.schema.json
         DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-coordinator
         COMPONENT coordinator)
-install(FILES docs/cli.md docs/jenkins.md ci/Jenkinsfile
-        DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)
-install(DIRECTORY ci/jenkins DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)
+foreach(part "${tree_sitter_core}" "${tree_sitter_grammar}")
+  get_filename_component(name "${part}" NAME)
+  install(FILES "${part}/LICENSE" DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-coordinator
+          RENAME "LICENSE.${name}" COMPONENT coordinator)
+endforeach()
+install(FILES docs/cli.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME trainyard)

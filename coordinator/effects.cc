@@ -39,7 +39,11 @@ void Effects::Perform(const core::Effect& effect, const core::State& state) {
     files_->Add([this, drop = *drop] { Drop(drop); });
   } else if (const auto* notice = std::get_if<core::Notify>(&effect)) {
     spdlog::info("job {}: {}", notice->job.value, notice->text);
-    parts_.loop->Post(core::NoticeSent{notice->notice});
+    if (parts_.notifier != nullptr) {
+      parts_.notifier->Tell(*notice);
+    } else {
+      parts_.loop->Post(core::NoticeSent{notice->notice});
+    }
   } else if (std::holds_alternative<core::Quit>(effect)) {
     on_end_(absl::OkStatus());
   }

@@ -1,5 +1,6 @@
 // Performs every effect of the core: to workers through the gateway, to processes through the
-// launcher, to repositories through the watcher, to files through the store. Decides nothing.
+// launcher, to repositories through the watcher, to files through the store, to people through the
+// notifier. Decides nothing.
 #pragma once
 
 #include <functional>
@@ -11,6 +12,7 @@
 #include "coordinator/core/event.h"
 #include "coordinator/launch/launcher.h"
 #include "coordinator/loop.h"
+#include "coordinator/notify/notifier.h"
 #include "coordinator/rpc/worker_gateway.h"
 #include "coordinator/store/blobs.h"
 #include "coordinator/store/records.h"
@@ -28,6 +30,7 @@ class Effects final : public Performer {
     Blobs* blobs = nullptr;
     Records* records = nullptr;
     std::map<std::string, Launcher*> launchers;  // by pool
+    Notifier* notifier = nullptr;                // null: nobody wants to be told
   };
 
   // `on_end` is called on the loop's thread: OK after the effect Quit, else why the loop broke.

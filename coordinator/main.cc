@@ -16,6 +16,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "CLI/App.hpp"
@@ -31,6 +32,7 @@ using namespace trainyard::coordinator;  // NOLINT: this is the program
 
 constexpr char kVersion[] = "0.1.0";
 constexpr char kDefaultDataRoot[] = "/usr/share/datasets";
+constexpr char kDefaultHttp[] = "127.0.0.1:7702";
 constexpr char kWorkerName[] = "trainyard-worker";
 
 constexpr int kExitOk = 0;
@@ -62,7 +64,7 @@ std::string FindWorker() {
 
 struct Flags {
   ServiceOptions service;
-  int64_t poll_ms = 0;  // 0: the defaults
+  int64_t poll_ms = 0, poll_remote_ms = 0;  // 0: the defaults
   bool verbose = false;
 };
 
@@ -108,10 +110,33 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_option("--pools", service.pools_file,
                  "File that says where else workers may be started: Docker hosts, Slurm clusters "
                  "(docs/pools.md)");
+  app.add_option("--notify", service.notify_file,
+                 "File that says who is told how jobs end: webhooks, mail, commit statuses "
+                 "(docs/notifications.md)");
   app.add_option("--poll-ms", flags.poll_ms,
                  "Milliseconds between two looks at a watched repository [2000 for those on this "
                  "machine, 30000 for others]")
       ->check(CLI::Range(int64_t{10}, int64_t{86'400'000}));
+  app.add_option("--poll-remote-ms", flags.poll_remote_ms,
+                 "The same for those on other machines only, such as 600000 where hooks announce "
+                 "pushes")
+      ->check(CLI::Range(int64_t{10}, int64_t{86'400'000}));
+  app.add_option("--http", service.http,
+                 absl::StrCat("Where to listen for pushes that are announced over HTTP, host:port "
+                              "[none; with --hooks ",
+                              kDefaultHttp, "]"));
+  app.add_option("--hooks", service.hooks_file,
+                 "File that says whose word is taken for a push (docs/hooks.md)");
+  app.add_flag("--allow-programs", service.allow_programs,
+               "Let workers of this machine run programs of users, each in a sandbox of its own "
+               "(bubblewrap)");
+  app.add_option("--program-path", service.program_paths,
+                 "Folder that those programs can read, its bin first on their PATH, such as a "
+                 "Python venv; can be repeated")
+      ->check(CLI::ExistingDirectory)
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_flag("--allow-file-urls", service.allow_file_urls,
                "Fetch from file:// URLs and paths even where other machines can ask for it");
   app.add_flag("--insecure-listen-anywhere", service.listen_anywhere,
@@ -206,6 +231,10 @@ void TellAccess(const ServiceOptions& options, const Service& service) {
         "a token",
         service.addresses());
   }
+  if (!options.http.empty() && options.hooks_file.empty()) {
+    spdlog::info("--http without --hooks: whoever reaches {} may make projects be looked at",
+                 service.http_address());
+  }
   if (const std::string folder = service.admin_folder(); !folder.empty()) {
     std::printf("For people: trainyard --access %s, and token create for more of them\n",
                 folder.c_str());
@@ -237,6 +266,9 @@ int Run(const Flags& flags, int signals) {
   std::printf("Trainyard %s is ready at %s, with its state in %s and %s\n", kVersion,
               (*service)->addresses().c_str(), fs::absolute(flags.service.state_dir).c_str(),
               pool.c_str());
+  if (const std::string& http = (*service)->http_address(); !http.empty()) {
+    std::printf("Pushes may be announced at %s\n", http.c_str());
+  }
   TellAccess(flags.service, **service);
   std::fflush(stdout);
   const int exit_code = WaitForEnd(**service, end, signals);
@@ -283,7 +315,16 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }
+  // Said by images that are made for programs (docker/Dockerfile).
+  const char* programs = std::getenv("TRAINYARD_PROGRAMS");
+  if (programs != nullptr && std::string_view(programs) == "container") {
+    flags.service.allow_programs = flags.service.contained = true;
+  }
   if (flags.poll_ms > 0) flags.service.poll_local_ms = flags.service.poll_remote_ms = flags.poll_ms;
+  if (flags.poll_remote_ms > 0) flags.service.poll_remote_ms = flags.poll_remote_ms;
+  if (flags.service.http.empty() && !flags.service.hooks_file.empty()) {
+    flags.service.http = kDefaultHttp;
+  }
   if (flags.service.worker_binary.empty()) flags.service.worker_binary = FindWorker();
   if (flags.service.data_roots.empty() && fs::is_directory(kDefaultDataRoot)) {
     flags.service.data_roots.push_back(kDefaultDataRoot);

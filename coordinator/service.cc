@@ -5,13 +5,16 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "coordinator/access/access.h"
 #include "coordinator/address.h"
 #include "coordinator/dialing.h"
@@ -19,6 +22,8 @@
 #include "coordinator/launch/launchers.h"
 #include "coordinator/launch/pools_file.h"
 #include "coordinator/loop.h"
+#include "coordinator/notify/notifier.h"
+#include "coordinator/notify/notify_file.h"
 #include "coordinator/rpc/client_service.h"
 #include "coordinator/rpc/guarded_client.h"
 #include "coordinator/rpc/server.h"
@@ -27,6 +32,8 @@
 #include "coordinator/store/records.h"
 #include "coordinator/watch/project_watcher.h"
 #include "coordinator/watch/repository_preparer.h"
+#include "coordinator/web/http_server.h"
+#include "coordinator/web/routes.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -47,10 +54,35 @@ std::vector<Listener> ListenersOf(const ServiceOptions& options) {
   return listeners;
 }
 
+bool HttpIsTls(const ServiceOptions& options) {
+  return !options.http.empty() && !IsLoopback(options.http) && !options.listen_anywhere;
+}
+
+// Beyond this machine anybody could announce pushes, unless somebody insists on that.
+absl::Status CheckHttp(const ServiceOptions& options) {
+  if (options.http.empty()) return absl::OkStatus();
+  if (auto status = CheckHttpAddress(options.http); !status.ok()) return status;
+  if (IsLoopback(options.http) || options.listen_anywhere || !options.hooks_file.empty()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--http: ", options.http,
+                   " is beyond this machine, where nobody is believed without a secret; name them "
+                   "with --hooks FILE (docs/hooks.md)"));
+}
+
 int ThreadsPerWorker(const ServiceOptions& options) {
   if (options.threads_per_worker > 0) return options.threads_per_worker;
   const int cores = std::max(1u, std::thread::hardware_concurrency());
   return std::max(1, cores / std::max(1, options.workers));
+}
+
+bool IsOnPath(const std::string& program) {
+  const char* path = std::getenv("PATH");
+  for (const absl::string_view folder : absl::StrSplit(path != nullptr ? path : "", ':')) {
+    if (access(absl::StrCat(folder, "/", program).c_str(), X_OK) == 0) return true;
+  }
+  return false;
 }
 
 absl::Status CheckOptions(const ServiceOptions& options) {
@@ -62,13 +94,18 @@ absl::Status CheckOptions(const ServiceOptions& options) {
         absl::StrCat("--worker-binary: '", options.worker_binary,
                      "' is no program that can be run; name it, or ask for --workers 0"));
   }
+  if (options.allow_programs && !options.contained && options.workers > 0 && !IsOnPath("bwrap")) {
+    return absl::InvalidArgumentError(
+        "--allow-programs: programs run in bubblewrap, which is not here; install the package "
+        "bubblewrap");
+  }
   for (const std::string& root : options.data_roots) {
     if (!fs::path(root).is_absolute() || !fs::is_directory(root)) {
       return absl::InvalidArgumentError(
           absl::StrCat("--data-root: found '", root, "', expected the absolute path of a folder"));
     }
   }
-  return absl::OkStatus();
+  return CheckHttp(options);
 }
 
 class RunningService final : public Service {
@@ -77,6 +114,7 @@ class RunningService final : public Service {
       : options_(std::move(options)), effects_(std::move(on_end)) {}
 
   ~RunningService() override {
+    http_.reset();
     if (client_) client_->Stop();
     if (preparer_) preparer_->Cancel();
     if (gateway_) gateway_->CloseSessions(absl::UnavailableError("the coordinator is stopping"));
@@ -92,10 +130,14 @@ class RunningService final : public Service {
     threads_per_worker_ = ThreadsPerWorker(options_);
     if (auto status = CheckOptions(options_); !status.ok()) return status;
     if (auto status = OpenPools(); !status.ok()) return status;
+    if (auto status = OpenHooks(); !status.ok()) return status;
+    if (auto status = ReadNotifyFile(); !status.ok()) return status;
     if (auto status = OpenStore(); !status.ok()) return status;
     if (auto status = OpenLoop(); !status.ok()) return status;
     if (auto status = OpenAccess(); !status.ok()) return status;
     if (auto status = OpenLaunchers(); !status.ok()) return status;
+    OpenWatcher();
+    if (auto status = OpenHttp(); !status.ok()) return status;
     OpenServices();
     auto running =
         StartServer(ListenersOf(options_), {access_->server_pair(), access_->client_ca_pem()},
@@ -119,6 +161,7 @@ class RunningService final : public Service {
       absl::StrAppend(out, listener.address, listener.tls ? " (TLS)" : "");
     });
   }
+  const std::string& http_address() const override { return http_address_; }
   std::string admin_folder() const override { return access_->admin_folder(); }
   std::string worker_folder() const override { return access_->worker_folder(); }
   int threads_per_worker() const override { return threads_per_worker_; }
@@ -136,6 +179,22 @@ class RunningService final : public Service {
     return absl::OkStatus();
   }
 
+  absl::Status OpenHooks() {
+    if (options_.hooks_file.empty()) return absl::OkStatus();
+    auto hooks = ReadHooks(options_.hooks_file);
+    if (!hooks.ok()) return hooks.status();
+    hook_list_ = *std::move(hooks);
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadNotifyFile() {
+    if (options_.notify_file.empty()) return absl::OkStatus();
+    auto notify = ReadNotify(options_.notify_file);
+    if (!notify.ok()) return notify.status();
+    notify_ = *std::move(notify);
+    return absl::OkStatus();
+  }
+
   absl::Status OpenStore() {
     auto records = Records::Open(options_.state_dir);
     if (!records.ok()) return records.status();
@@ -150,9 +209,14 @@ class RunningService final : public Service {
     Loop::Options loop_options;
     loop_options.settings = options_.settings;
     if (options_.workers > 0) {
+      core::Abilities can;
+      if (options_.allow_programs) {
+        can.runtimes.insert(ProgramRuntimes().begin(), ProgramRuntimes().end());
+      }
       loop_options.settings.pools[kProcessPool] = {
           .kind = kProcessPool,
-          .hosts = {{"", std::vector<core::Abilities>(static_cast<size_t>(options_.workers))}}};
+          .hosts = {
+              {"", std::vector<core::Abilities>(static_cast<size_t>(options_.workers), can)}}};
     }
     for (const PoolConfig& pool : pools_) {
       loop_options.settings.pools[pool.name] = ToSettings(pool);
@@ -180,10 +244,15 @@ class RunningService final : public Service {
     access.tls_ca = options_.tls_ca;
     access.tls_client_ca = options_.tls_client_ca;
     access.names = options_.tls_names;
+    access.http_tls = HttpIsTls(options_);
+    const auto add_host = [&](const std::string& address) {
+      const std::string host = HostOf(address);
+      if (host != "0.0.0.0" && host != "::") access.names.push_back(host);
+    };
     for (const Listener& listener : listeners) {
-      const std::string host = HostOf(listener.address);
-      if (listener.tls && host != "0.0.0.0" && host != "::") access.names.push_back(host);
+      if (listener.tls) add_host(listener.address);
     }
+    if (access.http_tls) add_host(options_.http);
     access.launch_lives = [this](int64_t launch) {
       return loop_->Read([&](const core::State& state) {
         const auto found = state.launches.find(core::LaunchId{launch});
@@ -215,6 +284,15 @@ class RunningService final : public Service {
     launchers.process.arguments = {"--threads", std::to_string(threads_per_worker_)};
     // What the coordinator itself may fetch from, its own workers may too.
     if (OnlyLoopback(options_.listen)) launchers.process.arguments.push_back("--private-urls");
+    if (options_.allow_programs) {
+      launchers.process.arguments.insert(
+          launchers.process.arguments.end(),
+          {"--programs", options_.contained ? "container" : "sandbox"});
+      for (const std::string& path : options_.program_paths) {
+        launchers.process.arguments.insert(launchers.process.arguments.end(),
+                                           {"--program-path", fs::absolute(path)});
+      }
+    }
     launchers.folder = launchers.process.folder = state_dir / "workers";
     launchers.process.issue_access = access_->Issuer(ForThisMachine(ListenersOf(options_)).tls);
     launchers.pools = pools_;
@@ -238,7 +316,7 @@ class RunningService final : public Service {
     return {roots.begin(), roots.end()};
   }
 
-  void OpenServices() {
+  void OpenWatcher() {
     preparer_ = MakeRepositoryPreparer(
         {(fs::path(options_.state_dir) / "repositories").string(), DataRoots(),
          options_.allow_file_urls, OnlyLoopback(options_.listen)},
@@ -247,6 +325,36 @@ class RunningService final : public Service {
     watching.poll_local_ms = options_.poll_local_ms;
     watching.poll_remote_ms = options_.poll_remote_ms;
     watcher_ = std::make_unique<ProjectWatcher>(watching, loop_.get(), preparer_.get());
+  }
+
+  std::vector<WatchedProject> WatchedProjects() const {
+    return loop_->Read([](const core::State& state) {
+      std::vector<WatchedProject> watched;
+      for (const auto& [id, project] : state.projects) {
+        if (!project.removed) watched.push_back({id, project.name, project.url, project.branch});
+      }
+      return watched;
+    });
+  }
+
+  absl::Status OpenHttp() {
+    if (options_.http.empty()) return absl::OkStatus();
+    hooks_ = std::make_unique<Hooks>(
+        hook_list_, HookTargets{[this] { return WatchedProjects(); },
+                                [this](const auto& projects, const std::string& by) {
+                                  watcher_->Poke(projects, by);
+                                }});
+    HttpOptions http{.address = options_.http};
+    if (HttpIsTls(options_)) http.tls = access_->server_pair();
+    auto server = HttpServer::Start(
+        std::move(http), MakeRoutes({hooks_.get(), [this] { return loop_->trouble(); }}));
+    if (!server.ok()) return server.status();
+    http_ = *std::move(server);
+    http_address_ = absl::StrCat(HttpIsTls(options_) ? "https://" : "http://", http_->address());
+    return absl::OkStatus();
+  }
+
+  void OpenServices() {
     GatewayOptions gateway;
     gateway.lease_ms = options_.settings.lease_ms;
     gateway_ = std::make_unique<WorkerGateway>(gateway, loop_.get(), blobs_.get(), access_.get());
@@ -254,18 +362,27 @@ class RunningService final : public Service {
     client.version = options_.version;
     client.state_dir = fs::absolute(options_.state_dir);
     client.data_roots = DataRoots();
+    client.http_address = http_address_;
     client.started_wall_ms = Clock::System().WallMs();
     client_ = std::make_unique<ClientService>(
         client, ClientParts{loop_.get(), records_.get(), blobs_.get(), launchers_->by_pool(),
                             watcher_.get(), preparer_.get(), access_.get()});
     guarded_client_ = std::make_unique<GuardedClient>(access_.get(), client_.get());
+    if (notify_) {
+      notifier_ = std::make_unique<Notifier>(
+          Notifier::Options{*std::exchange(notify_, std::nullopt), access_->coordinator_id()},
+          loop_.get());
+    }
     effects_.Connect({loop_.get(), gateway_.get(), watcher_.get(), blobs_.get(), records_.get(),
-                      launchers_->by_pool()});
+                      launchers_->by_pool(), notifier_.get()});
   }
 
   const ServiceOptions options_;
   int threads_per_worker_ = 1;
-  std::vector<PoolConfig> pools_;  // of the pools file
+  std::vector<PoolConfig> pools_;       // of the pools file
+  std::vector<Hook> hook_list_;         // of the hooks file
+  std::optional<NotifyConfig> notify_;  // until the notifier has it
+  std::string http_address_;
   std::vector<Listener> listeners_;
 
   // In the order in which they are built.
@@ -277,9 +394,12 @@ class RunningService final : public Service {
   std::unique_ptr<Launchers> launchers_;
   std::unique_ptr<SourcePreparer> preparer_;
   std::unique_ptr<ProjectWatcher> watcher_;
+  std::unique_ptr<Hooks> hooks_;
+  std::unique_ptr<HttpServer> http_;
   std::unique_ptr<WorkerGateway> gateway_;
   std::unique_ptr<ClientService> client_;
   std::unique_ptr<GuardedClient> guarded_client_;
+  std::unique_ptr<Notifier> notifier_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -29,8 +29,14 @@ struct ServiceOptions {
   int threads_per_worker = 0;  // 0: the machine's cores, shared out
   std::string worker_binary;   // of the process pool
   std::string pools_file;      // docs/pools.md; empty: the process pool only
+  std::string notify_file;     // docs/notifications.md; empty: nobody is told
   std::vector<std::string> data_roots;
   bool allow_file_urls = false;
+  std::string http;        // host:port of the HTTP listener; empty: none
+  std::string hooks_file;  // docs/hooks.md; empty: on this machine's own addresses all are believed
+  bool allow_programs = false;             // the process pool runs programs of users
+  bool contained = false;                  // without a sandbox: a container around all this is one
+  std::vector<std::string> program_paths;  // that those can read
   int64_t poll_local_ms = 2'000;
   int64_t poll_remote_ms = 30'000;
   core::Settings settings;  // without pools
@@ -49,6 +55,8 @@ class Service {
   // The first listener's; and all of them for people: "127.0.0.1:7700 and 0.0.0.0:7701 (TLS)".
   virtual const std::string& address() const = 0;
   virtual std::string addresses() const = 0;
+  // "http://127.0.0.1:7702"; empty: there is no HTTP listener.
+  virtual const std::string& http_address() const = 0;
   // The access folders to hand out, to people and to workers that are started by hand; may be
   // empty.
   virtual std::string admin_folder() const = 0;

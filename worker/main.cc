@@ -2,6 +2,7 @@
 // time.
 #include <pthread.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -28,6 +29,8 @@
 #include "worker/agent/log.h"
 #include "worker/agent/native_runner.h"
 #include "worker/agent/work_folder.h"
+#include "worker/program/program_runner.h"
+#include "worker/program/sandbox.h"
 
 namespace {
 
@@ -49,6 +52,9 @@ struct Flags {
   int threads = 0;
   int grace_s = 25;
   int orphan_limit_s = 1800;
+  std::string programs = "none";
+  std::vector<std::string> program_paths;
+  std::vector<std::string> runtimes;
   bool private_urls = false;
   bool verbose = false;
 };
@@ -91,6 +97,27 @@ std::map<std::string, std::string> ParseLabels(const std::vector<std::string>& w
   return labels;
 }
 
+void DeclarePrograms(CLI::App& app, Flags& flags) {
+  app.add_option("--programs", flags.programs,
+                 "Whether it runs programs of users: none, sandbox (each one in bubblewrap), "
+                 "container (this worker is alone in a container)")
+      ->check(CLI::IsMember({"none", "sandbox", "container"}))
+      ->capture_default_str();
+  const auto repeatable = [](CLI::Option* option) {
+    option->expected(1)->allow_extra_args(false)->multi_option_policy(
+        CLI::MultiOptionPolicy::TakeAll);
+  };
+  repeatable(app.add_option("--program-path", flags.program_paths,
+                            "Folder that programs can read, its `bin` first on their PATH, such as "
+                            "a Python venv; can be repeated")
+                 ->check(CLI::ExistingDirectory));
+  repeatable(app.add_option("--runtime", flags.runtimes,
+                            "What it can run, of workers started by hand: native, program-keras, "
+                            "...; can be repeated [native, and with --programs every program]")
+                 ->check(CLI::IsMember({"native", "program-keras", "program-torch",
+                                        "program-sklearn", "program-other"})));
+}
+
 void Declare(CLI::App& app, Flags& flags) {
   app.set_version_flag("--version", kVersion);
   app.add_option("--coordinator", flags.coordinator, "Address of the coordinator, host:port")
@@ -131,6 +158,7 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_option("--launch", flags.launch, "Number under which the coordinator launched this")
       ->envname("TRAINYARD_LAUNCH")
       ->check(CLI::NonNegativeNumber);
+  DeclarePrograms(app, flags);
   app.add_flag("--private-urls", flags.private_urls,
                "Fetch data from https URLs at loopback and private addresses too");
   app.add_flag("--verbose", flags.verbose, "Log more");
@@ -158,6 +186,7 @@ v1::RegisterRequest Identity(const Flags& flags) {
       absl::StrCat(flags.backend, ", ", threads, threads == 1 ? " thread" : " threads"));
   identity.set_version(kVersion);
   identity.mutable_labels()->insert(flags.labels.begin(), flags.labels.end());
+  identity.mutable_runtimes()->Add(flags.runtimes.begin(), flags.runtimes.end());
   identity.set_incarnation(
       absl::StrCat(absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8),
                    absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8)));
@@ -198,12 +227,106 @@ absl::StatusOr<AccessKeys> ReadKeys(const std::string& folder) {
   return keys;
 }
 
+// One attempt after the other, each by the runner that it is for.
+class Runners : public agent::AttemptRunner {
+ public:
+  Runners(agent::AttemptRunner& native, agent::AttemptRunner* programs)
+      : native_(native), programs_(programs) {}
+
+  std::optional<v1::AttemptEnded> Run(const v1::Start& start, agent::Uplink& uplink,
+                                      agent::AttemptControl& control) override {
+    if (!start.spec().has_program()) return native_.Run(start, uplink, control);
+    if (programs_ != nullptr) return programs_->Run(start, uplink, control);
+    v1::AttemptEnded ended;
+    *ended.mutable_attempt() = start.attempt();
+    ended.set_outcome(v1::AttemptEnded::FAILED);
+    ended.set_message("this worker runs no programs: it was started without --programs");
+    return ended;
+  }
+
+ private:
+  agent::AttemptRunner& native_;
+  agent::AttemptRunner* const programs_;
+};
+
+// Programs may not look into this process, nor find what it was let in with.
+absl::Status GuardSecrets(const Flags& flags) {
+  if (prctl(PR_SET_DUMPABLE, 0) != 0) {
+    return absl::InternalError("programs could read this worker's memory: PR_SET_DUMPABLE failed");
+  }
+  // In a sandbox they do not see the folder at all.
+  if (flags.programs != "container" || flags.access_folder.empty()) return absl::OkStatus();
+  std::error_code error;
+  for (const char* name : {"token", "key.pem"}) {
+    const fs::path file = fs::path(flags.access_folder) / name;
+    if (!fs::exists(file, error)) continue;
+    if (flags.launch > 0) {  // this launch's own copy; it was read already
+      fs::permissions(flags.access_folder, fs::perms::owner_write, fs::perm_options::add, error);
+      fs::remove(file, error);
+    }
+    if (fs::exists(file, error)) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          file.string(), ": programs in this container could read it, and ",
+          flags.launch > 0 ? "it cannot be removed: expected a folder of this launch's own"
+                           : "it is not this worker's to remove: start it from a pool of the "
+                             "coordinator's, or with --programs sandbox"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// A file or folder of ours, by its place beside this program; empty: it is not there.
+std::string Beside(const char* place) {
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  const fs::path path = fs::weakly_canonical(self.parent_path() / place, error);
+  return fs::exists(path, error) ? path.string() : "";
+}
+
+program::ProgramOptions ProgramOptionsOf(const Flags& flags, const std::string& work_folder) {
+  program::ProgramOptions options;
+  options.confinement = flags.programs == "container" ? program::Confinement::kContainer
+                                                      : program::Confinement::kSandbox;
+  options.threads = flags.threads;
+  options.work_folder = work_folder;
+  options.python_folder = Beside("../share/trainyard/program");
+  options.logits_program = Beside("trainyard-logits");
+  for (const std::string& path : flags.program_paths) {
+    options.program_paths.push_back(fs::absolute(path).lexically_normal().string());
+  }
+  options.https = {flags.private_urls, ""};
+  return options;
+}
+
+// What a worker that was started by hand offers. Without a sandbox it goes on with what is native.
+void ChooseRuntimes(Flags& flags) {
+  if (flags.runtimes.empty()) {
+    flags.runtimes = {"native"};
+    if (flags.programs != "none") {
+      for (const char* framework : {"keras", "torch", "sklearn", "other"}) {
+        flags.runtimes.push_back(absl::StrCat("program-", framework));
+      }
+    }
+  }
+  if (flags.programs != "sandbox") return;
+  const auto bubblewrap = program::ProbeBubblewrap();
+  if (bubblewrap.ok()) return;
+  spdlog::error("{}", std::string(bubblewrap.status().message()));
+  std::erase_if(flags.runtimes, [](const std::string& runtime) { return runtime != "native"; });
+}
+
 // The worker's whole life, with flags that have been completed.
 int Work(const Flags& flags, const sigset_t& signals) {
   const absl::StatusOr<AccessKeys> keys = ReadKeys(flags.access_folder);
   if (!keys.ok()) {
     spdlog::error("{}", std::string(keys.status().message()));
     return agent::kExitUsage;
+  }
+  if (flags.programs != "none") {
+    if (const absl::Status status = GuardSecrets(flags); !status.ok()) {
+      spdlog::error("{}", std::string(status.message()));
+      return agent::kExitUsage;
+    }
   }
   absl::StatusOr<agent::WorkFolder> work = agent::WorkFolder::Open(flags.work_folder);
   if (!work.ok()) {
@@ -212,14 +335,19 @@ int Work(const Flags& flags, const sigset_t& signals) {
   }
   agent::BlobClient blobs(agent::MakeChannel(flags.coordinator, *keys));
   agent::BlobCache cache(flags.cache_folder + "/blobs");
-  agent::NativeRunner runner({flags.backend, flags.threads, work->path(), {flags.private_urls, ""}},
+  agent::NativeRunner native({flags.backend, flags.threads, work->path(), {flags.private_urls, ""}},
                              blobs, cache);
+  std::optional<program::ProgramRunner> programs;
+  if (flags.programs != "none") {
+    programs.emplace(ProgramOptionsOf(flags, work->path()), blobs, cache);
+  }
+  Runners runners(native, programs ? &*programs : nullptr);
   agent::AgentOptions options;
   options.session.identity = Identity(flags);
   options.session.keys = *keys;
   options.session.orphan_limit = std::chrono::seconds(flags.orphan_limit_s);
   options.grace = std::chrono::seconds(flags.grace_s);
-  agent::Agent worker(agent::MakeChannel(flags.coordinator, *keys), runner, options);
+  agent::Agent worker(agent::MakeChannel(flags.coordinator, *keys), runners, options);
   spdlog::info("worker {} ({}) looks for its coordinator at {}", options.session.identity.name(),
                options.session.identity.device(), flags.coordinator);
 
@@ -257,6 +385,7 @@ int main(int argc, char** argv) {
     spdlog::info("trains on the CPU: {}", agent::OneLine(choice->reason));
   }
   flags.backend = choice->backend;
+  ChooseRuntimes(flags);
   try {
     return Work(flags, signals);
   } catch (const std::exception& error) {

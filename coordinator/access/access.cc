@@ -53,7 +53,7 @@ absl::Status CheckOptions(const AccessOptions& options) {
   if (!options.require_client_certs && !options.tls_client_ca.empty()) {
     return absl::InvalidArgumentError("--tls-client-ca: expected --require-client-certs beside it");
   }
-  if (!options.tls && (own || options.require_client_certs)) {
+  if (!options.tls && ((own && !options.http_tls) || options.require_client_certs)) {
     return absl::InvalidArgumentError(
         absl::StrCat(own ? "--tls-cert" : "--require-client-certs",
                      ": no --listen names an address beyond this machine, and only those are TLS"));
@@ -91,7 +91,7 @@ absl::StatusOr<std::unique_ptr<Access>> Access::Open(AccessOptions options, Cloc
 }
 
 absl::Status Access::OpenTls() {
-  if (!options_.tls) return absl::OkStatus();
+  if (!options_.tls && !options_.http_tls) return absl::OkStatus();
   const bool own = !options_.tls_cert.empty();
   if (!own || options_.require_client_certs) {
     auto authority = CertificateAuthority::Open(options_.folder / "tls");

@@ -27,6 +27,7 @@ namespace trainyard::coordinator {
 struct AccessOptions {
   std::filesystem::path folder;
   bool tls = false;                   // some listener is TLS
+  bool http_tls = false;              // the HTTP listener is: a certificate, but no access folders
   bool require_token = false;         // of plain calls too
   bool require_client_certs = false;  // of workers that come over TLS
   // Paths of PEM files. Without tls_cert and tls_key a certificate is made. Without tls_ca the

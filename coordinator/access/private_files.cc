@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/store/files.h"
@@ -23,6 +24,22 @@ absl::Status WriteAll(int fd, std::string_view content, const std::filesystem::p
     content.remove_prefix(static_cast<size_t>(written));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ReadAll(int fd, const std::filesystem::path& path) {
+  std::string content;
+  std::array<char, 4096> piece;
+  while (true) {
+    const ssize_t count = ::read(fd, piece.data(), piece.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return FileError(errno, "read", path);
+    if (count == 0) return content;
+    content.append(piece.data(), static_cast<size_t>(count));
+    if (content.size() > kSmallMax) {
+      return absl::InvalidArgumentError(absl::StrCat(path.string(), ": found more than ", kSmallMax,
+                                                     " bytes, expected a small file"));
+    }
+  }
 }
 
 }  // namespace
@@ -56,19 +73,29 @@ absl::Status WritePrivateFile(const std::filesystem::path& path, std::string_vie
 absl::StatusOr<std::string> ReadSmallFile(const std::filesystem::path& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return FileError(errno, "open", path);
-  std::string content;
-  std::array<char, 4096> piece;
-  while (true) {
-    const ssize_t count = ::read(fd.get(), piece.data(), piece.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return FileError(errno, "read", path);
-    if (count == 0) return content;
-    content.append(piece.data(), static_cast<size_t>(count));
-    if (content.size() > kSmallMax) {
-      return absl::InvalidArgumentError(absl::StrCat(path.string(), ": found more than ", kSmallMax,
-                                                     " bytes, expected a small file"));
-    }
+  return ReadAll(fd.get(), path);
+}
+
+absl::StatusOr<std::string> ReadSecretFile(const std::filesystem::path& path) {
+  // Not to wait where it is a pipe.
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat about = {};
+  if (!fd.valid() || ::fstat(fd.get(), &about) != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("found no file that can be read (", std::strerror(errno), ")"));
   }
+  if (!S_ISREG(about.st_mode)) return absl::InvalidArgumentError("found no regular file");
+  // What somebody else put there for us, such as a secret of a container, is theirs to protect.
+  if (about.st_uid == ::geteuid() && (about.st_mode & 077) != 0) {
+    return absl::InvalidArgumentError(
+        "found a file that others than its owner may read, expected chmod 600");
+  }
+  auto content = ReadAll(fd.get(), path);
+  if (!content.ok()) return absl::InvalidArgumentError("found a file that cannot be read");
+  while (!content->empty() && (content->back() == '\n' || content->back() == '\r')) {
+    content->pop_back();
+  }
+  return content;
 }
 
 absl::Status WriteAccessFolder(const std::filesystem::path& folder, const AccessFiles& files) {

@@ -20,6 +20,11 @@ absl::Status WritePrivateFile(const std::filesystem::path& path, std::string_vie
 // The whole file, at most 1 MiB. NOT_FOUND if there is none.
 absl::StatusOr<std::string> ReadSmallFile(const std::filesystem::path& path);
 
+// A secret that somebody put into a file, without the line's end behind it. The message of an error
+// is to be put behind the place that names the file; it does not repeat the name, since the secret
+// itself may have been written there by mistake. Refused: a file of ours that others may read.
+absl::StatusOr<std::string> ReadSecretFile(const std::filesystem::path& path);
+
 // An access folder (proto/access.h says what may be in it): made private, and holding these files
 // and none from before.
 absl::Status WriteAccessFolder(const std::filesystem::path& folder, const AccessFiles& files);

@@ -304,6 +304,7 @@ struct CheckpointDropped {
 };
 struct NoticeSent {
   NoticeId notice;
+  std::string trouble = {};  // who could not be told, and why; empty: nobody
 };
 
 // At least every 500 ms; whatever waits for a time is looked at.

@@ -19,7 +19,12 @@ const Checkpoint* Best(const State& state, const Target& target, Keep keep) {
     if (!keep(checkpoint) || checkpoint.state != CheckpointState::kSound || !checkpoint.metric) {
       continue;
     }
-    if (best == nullptr || Better(target, *checkpoint.metric, *best->metric)) best = &checkpoint;
+    // Of one epoch the later one: a program's last checkpoint has its model files too.
+    const bool again =
+        best != nullptr && best->trial == checkpoint.trial && best->epoch == checkpoint.epoch;
+    if (best == nullptr || again || Better(target, *checkpoint.metric, *best->metric)) {
+      best = &checkpoint;
+    }
   }
   return best;
 }

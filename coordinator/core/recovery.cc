@@ -112,7 +112,12 @@ void ContinueShutdown(Turn& turn) {
 }
 
 void On(Turn& turn, const NoticeSent& event) {
-  if (turn.state.notices.count(event.notice) > 0) turn.Change(event.notice).sent = true;
+  const auto found = turn.state.notices.find(event.notice);
+  if (found == turn.state.notices.end() || found->second.sent) return;
+  turn.Change(event.notice).sent = true;
+  if (!event.trouble.empty()) {
+    turn.Tell({.kind = HistoryKind::kNote, .job = found->second.job, .text = event.trouble});
+  }
 }
 
 void SetAside(Turn& turn, JobId id, const std::string& violation) {

@@ -20,7 +20,7 @@ std::string Wanted(const State& state, const Attempt& attempt) {
   } else if (needs.gpu == GpuWish::kNone) {
     text = "a worker without a GPU";
   }
-  if (needs.runtime != "native") absl::StrAppend(&text, ", for ", needs.runtime, "s");
+  if (needs.runtime != "native") absl::StrAppend(&text, ", for ", needs.runtime);
   if (!needs.pool.empty()) absl::StrAppend(&text, ", in pool ", needs.pool);
   for (const auto& [name, value] : needs.labels) {
     absl::StrAppend(&text, ", with ", name, "=", value);
@@ -40,6 +40,24 @@ const Launch* LaunchFor(const State& state, AttemptId id) {
     if (launch.attempt == id && launch.state < LaunchState::kStopping) return &launch;
   }
   return nullptr;
+}
+
+// What to do where nobody runs such programs at all.
+std::string WhoCouldRun(const State& state, const std::string& runtime) {
+  for (const auto& [id, worker] : state.workers) {
+    if (worker.abilities.runtimes.contains(runtime)) return "";
+  }
+  for (const auto& [pool_name, pool] : state.settings.pools) {
+    for (const auto& [host, slots] : pool.hosts) {
+      for (const Abilities& can : slots) {
+        if (can.runtimes.contains(runtime)) return "";
+      }
+    }
+  }
+  return absl::StrCat(
+      "; programs run on this machine with --allow-programs, or in a container "
+      "pool with an image for ",
+      runtime);
 }
 
 }  // namespace
@@ -77,7 +95,10 @@ std::string WhyWaiting(const State& state, const Attempt& attempt, int64_t now_m
   }
   const std::string wanted = Wanted(state, attempt);
   if (fitting > 0) return absl::StrCat(wanted, ": all ", fitting, " that suit are taken");
-  if (troubles.empty()) return absl::StrCat(wanted, ": there is none that suits");
+  if (troubles.empty()) {
+    const std::string& runtime = state.jobs.at(attempt.job).request.needs.runtime;
+    return absl::StrCat(wanted, ": there is none that suits", WhoCouldRun(state, runtime));
+  }
   return absl::StrCat(wanted, ": ", absl::StrJoin(troubles, "; "));
 }
 

@@ -133,6 +133,18 @@ absl::StatusOr<std::string> ReadCreated(const std::string& body) {
   return id;
 }
 
+absl::StatusOr<std::string> ReadGateway(const std::string& body) {
+  const json answer = Parse(body);
+  if (Text(answer, "Name").empty()) return Unexpected("a network with Name", body);
+  const json& configs = Member(Member(answer, "IPAM"), "Config");
+  if (!configs.is_array()) return "";
+  for (const json& config : configs) {
+    const std::string gateway = Text(config, "Gateway");
+    if (!gateway.empty()) return gateway.substr(0, gateway.find('/'));
+  }
+  return "";
+}
+
 std::optional<DockerEvent> ReadEvent(std::string_view line) {
   const json answer = Parse(line);
   const json& actor = Member(answer, "Actor");

@@ -47,6 +47,8 @@ absl::StatusOr<DockerContainer> ReadContainer(const std::string& body);
 absl::StatusOr<std::vector<DockerContainer>> ReadContainers(const std::string& body);
 // The answer to POST /containers/create: the ID.
 absl::StatusOr<std::string> ReadCreated(const std::string& body);
+// The host's own address on a network; empty: it has none.
+absl::StatusOr<std::string> ReadGateway(const std::string& body);
 // One line of GET /events; nothing if it is none that concerns a launch.
 std::optional<DockerEvent> ReadEvent(std::string_view line);
 // What the engine says in words: its "message", else the start of the body.

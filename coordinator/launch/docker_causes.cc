@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "coordinator/launch/signal_name.h"
+#include "proto/signal_name.h"
 
 namespace trainyard::coordinator {
 namespace {

@@ -85,6 +85,22 @@ absl::StatusOr<LaunchHandle> DockerWorkers::Launch(const LaunchOrder& order,
   return *id;
 }
 
+// The host's address on that network, which one without a way out leaves as the only one of the
+// host's that is reached; empty: it has none.
+absl::StatusOr<std::string> DockerWorkers::OwnAddressOn(const std::string& network) {
+  const auto reply = Call({.path = absl::StrCat("/networks/", PercentEncode(network))});
+  if (!reply.ok()) return reply.status();
+  if (reply->status == 404) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("there is no Docker network ", network,
+                     ", which the pools file names for programs; make it with `docker network "
+                     "create --internal ",
+                     network, "` (docs/pools.md)"));
+  }
+  if (reply->status != 200) return Refused(*reply);
+  return ReadGateway(reply->body);
+}
+
 // The ID of a container that runs, or has run, under this number.
 absl::StatusOr<std::string> DockerWorkers::Make(const LaunchOrder& order,
                                                 const std::string& coordinator) {
@@ -96,13 +112,25 @@ absl::StatusOr<std::string> DockerWorkers::Make(const LaunchOrder& order,
     if (!issued.ok()) return issued.status();
     access = *std::move(issued);
   }
-  const HttpRequest create{
-      .method = "POST",
-      .path = absl::StrCat("/containers/create?name=", Name(order.launch)),
-      .body =
-          ContainerRequest({options_.coordinator_id, options_.name, coordinator, *image, host_,
-                            order, options_.data_roots, !access.empty(), options_.private_urls}),
-      .timeout = kStartMax};
+  ContainerPlan plan{.coordinator_id = options_.coordinator_id,
+                     .pool = options_.name,
+                     .coordinator = coordinator,
+                     .image = *image,
+                     .host = host_,
+                     .order = order,
+                     .mounts = options_.data_roots,
+                     .programs = options_.pool.programs,
+                     .access = !access.empty(),
+                     .private_urls = options_.private_urls};
+  if (IsProgram(order.runtime) && !plan.programs.network.empty()) {
+    const auto address = OwnAddressOn(plan.programs.network);
+    if (!address.ok()) return address.status();
+    if (!address->empty()) plan.host_address = *address;
+  }
+  const HttpRequest create{.method = "POST",
+                           .path = absl::StrCat("/containers/create?name=", Name(order.launch)),
+                           .body = ContainerRequest(plan),
+                           .timeout = kStartMax};
   auto reply = Call(create);
   if (!reply.ok()) return reply.status();
   if (reply->status == 409) {  // the name is taken: it was launched before

@@ -22,10 +22,26 @@ constexpr int64_t kSharedMemory = int64_t{1} << 30;
 
 json Volume(const char* target) { return {{"Type", "volume"}, {"Target", target}}; }
 
+constexpr char kCache[] = "/var/cache/trainyard";
+constexpr char kWork[] = "/var/lib/trainyard";
+
+bool ForProgram(const ContainerPlan& plan) { return IsProgram(plan.order.runtime); }
+
+// Whether what the worker writes is kept in memory.
+bool WorksInMemory(const ContainerPlan& plan) {
+  return ForProgram(plan) && plan.programs.work_size_bytes > 0;
+}
+
 json Mounts(const ContainerPlan& plan) {
-  json cache = Volume("/var/cache/trainyard");
-  cache["Source"] = "trainyard-cache";  // one per host, shared by its workers
-  json mounts = json::array({Volume(kAccessVolume), cache, Volume("/var/lib/trainyard")});
+  json mounts = json::array({Volume(kAccessVolume)});
+  if (!WorksInMemory(plan)) {
+    json cache = Volume(kCache);
+    // One per host, shared by its workers. What a program may write to, no other job may read: its
+    // cache goes with its container.
+    if (!ForProgram(plan)) cache["Source"] = "trainyard-cache";
+    mounts.push_back(cache);
+    mounts.push_back(Volume(kWork));
+  }
   for (const std::string& folder : plan.mounts) {
     mounts.push_back(
         {{"Type", "bind"}, {"Source", folder}, {"Target", folder}, {"ReadOnly", true}});
@@ -33,20 +49,33 @@ json Mounts(const ContainerPlan& plan) {
   return mounts;
 }
 
+json Tmpfs(const ContainerPlan& plan) {
+  json tmpfs = {{"/tmp", "rw,noexec,nosuid,nodev,size=1g,mode=1777"}};
+  if (WorksInMemory(plan)) {
+    // Programs run what they unpack or compile there.
+    const std::string options =
+        absl::StrCat("rw,exec,nosuid,nodev,size=", plan.programs.work_size_bytes, ",mode=1777");
+    tmpfs[kCache] = options;
+    tmpfs[kWork] = options;
+  }
+  return tmpfs;
+}
+
 json HostConfig(const ContainerPlan& plan) {
   const DockerHost& host = plan.host;
+  const ProgramContainers programs = ForProgram(plan) ? plan.programs : ProgramContainers();
   json config = {
       {"CapDrop", json::array({"ALL"})},
       {"SecurityOpt", json::array({"no-new-privileges"})},
       {"Privileged", false},
       {"ReadonlyRootfs", true},
       {"Init", true},  // forwards SIGTERM, which PID 1 would ignore
-      {"PidsLimit", kPidsMax},
-      {"NetworkMode", "bridge"},
+      {"PidsLimit", programs.processes > 0 ? programs.processes : kPidsMax},
+      {"NetworkMode", programs.network.empty() ? "bridge" : programs.network},
       {"IpcMode", "private"},
-      {"ExtraHosts", json::array({"host.docker.internal:host-gateway"})},
+      {"ExtraHosts", json::array({absl::StrCat("host.docker.internal:", plan.host_address)})},
       {"Mounts", Mounts(plan)},
-      {"Tmpfs", {{"/tmp", "rw,noexec,nosuid,nodev,size=1g,mode=1777"}}},
+      {"Tmpfs", Tmpfs(plan)},
       {"ShmSize", kSharedMemory},
       // A core file would hold the access files' content.
       {"Ulimits", json::array({{{"Name", "core"}, {"Soft", 0}, {"Hard", 0}}})},

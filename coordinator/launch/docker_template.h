@@ -25,8 +25,10 @@ struct ContainerPlan {
   const DockerHost& host;
   LaunchOrder order;
   std::vector<std::string> mounts;  // folders of the host that it may read, at the same path
-  bool access = false;              // it is given access files
-  bool private_urls = false;        // it may fetch from private networks
+  ProgramContainers programs;       // for program runtimes
+  std::string host_address = "host-gateway";  // of its host, as the container reaches it
+  bool access = false;                        // it is given access files
+  bool private_urls = false;                  // it may fetch from private networks
 };
 
 // "trainyard-4f1c22aa90b1-17": one launch, one name, whoever asks and how often.

@@ -112,6 +112,7 @@ class DockerWorkers {
   absl::Status WaitUntilUp();
   absl::StatusOr<HttpReply> Call(HttpRequest request);
   absl::StatusOr<std::string> ImageOf(const LaunchOrder& order) const;
+  absl::StatusOr<std::string> OwnAddressOn(const std::string& network);
   absl::StatusOr<std::string> Make(const LaunchOrder& order, const std::string& coordinator);
   absl::Status Start(const std::string& id, const std::string& image, const AccessFiles& access);
   absl::StatusOr<std::optional<DockerContainer>> Find(int64_t launch, const std::string& id);

@@ -20,13 +20,20 @@ core::PoolSettings SettingsOf(const DockerPool& docker, const core::Labels& labe
 
 core::PoolSettings SettingsOf(const SlurmPool& slurm, const core::Labels& labels) {
   core::PoolSettings settings{.kind = "slurm", .one_attempt = true, .queues = true};
-  const core::Abilities can{
+  core::Abilities can{
       .gpu = slurm.gpu(), .gpu_memory_bytes = slurm.gpu_memory_bytes, .labels = labels};
+  if (slurm.programs) can.runtimes.insert(ProgramRuntimes().begin(), ProgramRuntimes().end());
   settings.hosts[""].assign(static_cast<size_t>(slurm.workers), can);
   return settings;
 }
 
 }  // namespace
+
+const std::set<std::string>& ProgramRuntimes() {
+  static const auto* runtimes = new std::set<std::string>{"program-keras", "program-torch",
+                                                          "program-sklearn", "program-other"};
+  return *runtimes;
+}
 
 core::PoolSettings ToSettings(const PoolConfig& config) {
   core::PoolSettings settings =

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -10,6 +11,11 @@
 #include "coordinator/core/state.h"
 
 namespace trainyard::coordinator {
+
+// What programs of users run on, by their framework; networks run on "native".
+const std::set<std::string>& ProgramRuntimes();
+
+inline bool IsProgram(const std::string& runtime) { return ProgramRuntimes().contains(runtime); }
 
 // What a Docker host or slot has, and what a worker on it gets.
 struct DockerHost {
@@ -25,9 +31,17 @@ struct DockerHost {
   int slots() const { return static_cast<int>(gpus.size()) + cpu_slots; }  // GPUs come first
 };
 
+// What a container for programs of users gets in place of what one for networks has.
+struct ProgramContainers {
+  std::string network;          // of Docker; empty: its default bridge
+  int processes = 0;            // with their threads; 0: as many as any container
+  int64_t work_size_bytes = 0;  // of the work folder and of the fetched data; 0: the host's disk
+};
+
 struct DockerPool {
   std::vector<DockerHost> hosts;
   std::map<std::string, std::string> images;  // runtime -> image
+  ProgramContainers programs;
 };
 
 // One worker is one Slurm job.
@@ -45,6 +59,7 @@ struct SlurmPool {
   std::string worker = "trainyard-worker";  // the program, on every node
   std::string bin;                          // folder of sbatch, squeue, scancel; empty: the PATH
   std::map<std::string, std::string> environment;  // for those, such as SLURM_CONF
+  bool programs = false;                           // of users, too, under bubblewrap on its nodes
   bool gpu() const { return !gres.empty(); }
 };
 

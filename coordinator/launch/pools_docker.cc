@@ -24,6 +24,8 @@ constexpr size_t kHostsMax = 1'000;
 constexpr size_t kGpusMax = 64;
 constexpr int kCpuSlotsMax = 1'024;
 constexpr double kCoresMax = 1'024;
+constexpr int kProcessesMin = 64;  // a worker and a framework's threads
+constexpr int kProcessesMax = 1'000'000;
 constexpr char kImageForm[] =
     "an image such as registry.example/trainyard/worker-cuda:0.1.0 or ...@sha256:...";
 
@@ -211,17 +213,17 @@ void ReadImages(const Section& docker, std::map<std::string, std::string>* image
   const YamlNode* node = docker.Find("images");
   if (node == nullptr) return;
   const std::string path = docker.PathOf("images");
+  const std::string runtimes = "native, " + fmt::format("{}", fmt::join(ProgramRuntimes(), ", "));
   if (node->kind != Kind::kMap || node->entries.empty()) {
-    problems->Add(node->place, path, Describe(*node) + ", expected a map with native");
+    problems->Add(node->place, path, Describe(*node) + ", expected a map with any of " + runtimes);
     return;
   }
   for (const YamlEntry& entry : node->entries) {
     const std::string& image = entry.value.text;
-    // The only runtime there is.
-    if (entry.key != "native") {
-      problems->Add(
-          entry.place, path,
-          fmt::format("found the unknown runtime {}, expected native", Quoted(entry.key)));
+    if (entry.key != "native" && !ProgramRuntimes().contains(entry.key)) {
+      problems->Add(entry.place, path,
+                    fmt::format("found the unknown runtime {}, expected any of {}",
+                                Quoted(entry.key), runtimes));
       continue;
     }
     const bool good =
@@ -238,6 +240,39 @@ void ReadImages(const Section& docker, std::map<std::string, std::string>* image
   }
 }
 
+// The image with CUDA computes on a CPU as well, so one image does for a mixed pool.
+std::map<std::string, std::string> DefaultImages(const std::vector<DockerHost>& hosts) {
+  const bool gpus = std::any_of(hosts.begin(), hosts.end(),
+                                [](const DockerHost& host) { return !host.gpus.empty(); });
+  const auto image = [](std::string_view name) {
+    return fmt::format("trainyard/{}:{}", name, TRAINYARD_VERSION);
+  };
+  std::map<std::string, std::string> images = {
+      {"native", image(gpus ? "worker-cuda" : "worker-cpu")}};
+  // What `other` programs need is not ours to know.
+  for (const char* runtime : {"program-keras", "program-torch", "program-sklearn"}) {
+    images[runtime] = image(runtime);
+  }
+  return images;
+}
+
+void ReadPrograms(const Section& docker, ProgramContainers* programs, SpecProblems* problems) {
+  const YamlNode* node = docker.Find("programs");
+  if (node == nullptr) return;
+  const Section section = PoolSection(node, docker.PathOf("programs"), "programs", problems);
+  const TextForm form = {"._-", "the name of a Docker network", 128};
+  ReadForm(section, "network", form, &programs->network, problems);
+  if (programs->network == "host" || programs->network == "none") {
+    section.Problem(
+        "network",
+        fmt::format("found {}, expected a network of containers: {}", Quoted(programs->network),
+                    programs->network == "host" ? "this one is the host's own"
+                                                : "from this one nothing is reached"));
+  }
+  section.Integer("processes", kProcessesMin, kProcessesMax, &programs->processes);
+  ReadSize(section, "work_size", &programs->work_size_bytes, problems);
+}
+
 }  // namespace
 
 DockerPool ReadDockerPool(const Section& pool, const fs::path& folder, SpecProblems* problems) {
@@ -246,11 +281,8 @@ DockerPool ReadDockerPool(const Section& pool, const fs::path& folder, SpecProbl
       PoolSection(pool.Find("docker"), pool.PathOf("docker"), "docker", problems);
   ReadHosts(section, folder, &docker.hosts, problems);
   ReadImages(section, &docker.images, problems);
-  // The image with CUDA computes on a CPU as well, so one image does for a mixed pool.
-  const bool gpus = std::any_of(docker.hosts.begin(), docker.hosts.end(),
-                                [](const DockerHost& host) { return !host.gpus.empty(); });
-  docker.images.try_emplace(
-      "native", fmt::format("trainyard/worker-{}:{}", gpus ? "cuda" : "cpu", TRAINYARD_VERSION));
+  ReadPrograms(section, &docker.programs, problems);
+  if (section.Find("images") == nullptr) docker.images = DefaultImages(docker.hosts);
   return docker;
 }
 

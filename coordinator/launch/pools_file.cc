@@ -3,14 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <utility>
 
 #include "coordinator/launch/pools_parts.h"
+#include "coordinator/source/config_file.h"
 #include "coordinator/source/spec_section.h"
 #include "coordinator/source/spec_values.h"
 #include "proto/labels.h"
@@ -137,12 +135,13 @@ const std::vector<SpecSection>& PoolSections() {
   static const auto* sections = new std::vector<SpecSection>{
       {"", {"pools"}},
       {"pool", {"docker", "slurm", "labels", "data_roots", "coordinator"}},
-      {"docker", {"images", "hosts"}},
+      {"docker", {"images", "hosts", "programs"}},
+      {"programs", {"network", "processes", "work_size"}},
       {"host", {"name", "url", "tls", "gpus", "gpu_memory", "cpu_slots", "cores", "memory"}},
       {"tls", {"ca", "cert", "key"}},
       {"slurm",
        {"workers", "partition", "account", "qos", "gres", "gpu_memory", "cores", "memory",
-        "time_limit", "folder", "worker", "bin", "environment"}},
+        "time_limit", "folder", "worker", "bin", "environment", "programs"}},
   };
   return *sections;
 }
@@ -219,22 +218,9 @@ absl::StatusOr<std::vector<PoolConfig>> ReadPoolsText(const std::string& text,
 }
 
 absl::StatusOr<std::vector<PoolConfig>> ReadPools(const std::string& path) {
-  std::error_code error;
-  if (!fs::is_regular_file(path, error)) {
-    return absl::InvalidArgumentError(fmt::format(
-        "{}: found {}, expected a file of pools", path,
-        error ? "nothing that can be read (" + error.message() + ")" : "no regular file"));
-  }
-  std::ifstream file(path, std::ios::binary);
-  // One byte more than ParseYaml takes, so that it can say what is wrong.
-  std::string text(kSpecBytesMax + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!file.is_open() || file.bad()) {
-    return absl::InvalidArgumentError(
-        fmt::format("{}: the file of pools cannot be read: {}", path, std::strerror(errno)));
-  }
-  text.resize(static_cast<size_t>(file.gcount()));
-  return ReadPoolsText(text, path);
+  const auto text = ReadConfigFile(path, "a file of pools");
+  if (!text.ok()) return text.status();
+  return ReadPoolsText(*text, path);
 }
 
 }  // namespace trainyard::coordinator

@@ -119,6 +119,7 @@ SlurmPool ReadSlurmPool(const Section& pool, SpecProblems* problems) {
     ReadFolder(*bin, section.PathOf("bin"), &slurm.bin, problems);
   }
   ReadEnvironment(section, &slurm.environment, problems);
+  section.Boolean("programs", &slurm.programs);
   return slurm;
 }
 

@@ -16,8 +16,8 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/access/private_files.h"
 #include "coordinator/launch/launch_slot.h"
-#include "coordinator/launch/signal_name.h"
 #include "coordinator/launch/spawn.h"
+#include "proto/signal_name.h"
 
 namespace trainyard::coordinator {
 namespace {

@@ -18,8 +18,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "coordinator/launch/launcher.h"
-#include "coordinator/launch/memory_kills.h"
 #include "coordinator/launch/process_identity.h"
+#include "proto/memory_kills.h"
 
 namespace trainyard::coordinator {
 

@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "coordinator/launch/signal_name.h"
+#include "proto/signal_name.h"
 
 namespace trainyard::coordinator {
 namespace {

@@ -126,7 +126,8 @@ std::string SlurmScript(const SlurmJobPlan& plan, const SlurmPool& pool) {
   set("export TRAINYARD_COORDINATOR", plan.coordinator);
   if (plan.access) set("export TRAINYARD_ACCESS", plan.folder + "/access");
   absl::StrAppend(&script, "[ \"${1-}\" = step ] || set -- --pool ", ShellQuote(plan.pool),
-                  " --threads \"$cores\"", plan.private_urls ? " --private-urls" : "", "\n", kBody);
+                  " --threads \"$cores\"", plan.private_urls ? " --private-urls" : "",
+                  pool.programs ? " --programs sandbox" : "", "\n", kBody);
   return script;
 }
 

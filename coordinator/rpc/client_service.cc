@@ -16,6 +16,7 @@ grpc::Status ClientService::GetServerInfo(grpc::ServerContext*, const v1::GetSer
   for (const std::string& root : options_.data_roots) response->add_data_roots(root);
   response->set_started_ms(options_.started_wall_ms);
   response->set_last_cursor(parts_.loop->last_cursor());
+  response->set_http_address(options_.http_address);
   return grpc::Status::OK;
 }
 

@@ -28,6 +28,7 @@ struct ClientOptions {
   std::string version;
   std::string state_dir;
   std::vector<std::string> data_roots;
+  std::string http_address;  // with its scheme; empty: none
   int64_t started_wall_ms = 0;
   bool allow_file_urls = false;
   std::chrono::milliseconds answer_limit{30'000};  // for the loop to commit what was asked
@@ -73,6 +74,9 @@ class ClientService final
                             v1::UploadSourceResponse* response) override;
   grpc::Status SubmitJob(grpc::ServerContext* context, const v1::SubmitJobRequest* request,
                          v1::SubmitJobResponse* response) override;
+
+  grpc::Status Detect(grpc::ServerContext* context, const v1::DetectRequest* request,
+                      v1::Detection* response) override;
 
   grpc::Status GetJob(grpc::ServerContext* context, const v1::GetJobRequest* request,
                       v1::Job* response) override;

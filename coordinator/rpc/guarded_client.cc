@@ -71,6 +71,11 @@ grpc::Status GuardedClient::SubmitJob(Context* context, const v1::SubmitJobReque
   return Pass("SubmitJob", &ClientService::SubmitJob, context, request, response);
 }
 
+grpc::Status GuardedClient::Detect(Context* context, const v1::DetectRequest* request,
+                                   v1::Detection* response) {
+  return Pass("Detect", &ClientService::Detect, context, request, response);
+}
+
 grpc::Status GuardedClient::GetJob(Context* context, const v1::GetJobRequest* request,
                                    v1::Job* response) {
   return Pass("GetJob", &ClientService::GetJob, context, request, response);

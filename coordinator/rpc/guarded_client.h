@@ -48,6 +48,8 @@ class GuardedClient final
                             v1::UploadSourceResponse* response) override;
   grpc::Status SubmitJob(Context* context, const v1::SubmitJobRequest* request,
                          v1::SubmitJobResponse* response) override;
+  grpc::Status Detect(Context* context, const v1::DetectRequest* request,
+                      v1::Detection* response) override;
   grpc::Status GetJob(Context* context, const v1::GetJobRequest* request,
                       v1::Job* response) override;
   grpc::Status ListJobs(Context* context, const v1::ListJobsRequest* request,

@@ -7,6 +7,7 @@
 #include "coordinator/rpc/request_checks.h"
 #include "coordinator/rpc/status.h"
 #include "proto/channel_settings.h"
+#include "proto/model_files.h"
 
 namespace trainyard::coordinator {
 
@@ -21,18 +22,20 @@ grpc::Status ClientService::ListModels(grpc::ServerContext*, const v1::ListModel
 grpc::Status ClientService::GetModel(grpc::ServerContext*, const v1::GetModelRequest* request,
                                      grpc::ServerWriter<v1::GetModelResponse>* writer) {
   if (auto status = CheckId("job", request->job()); !status.ok()) return ToGrpc(status);
-  const bool onnx = request->format() == "onnx";
-  if (!onnx && request->format() != "safetensors") {
+  const auto job = parts_.loop->GetJob(core::JobId{request->job()});
+  if (!job.ok()) return ToGrpc(job.status());
+  const bool native = request->format() == "onnx" || request->format() == "safetensors";
+  if (!native && !job->spec().has_program()) {
     return ToGrpc(absl::InvalidArgumentError(absl::StrCat(
         "format: found ", ForPeople(request->format()), ", expected 'onnx' or 'safetensors'")));
   }
-  const auto job = parts_.loop->GetJob(core::JobId{request->job()});
-  if (!job.ok()) return ToGrpc(job.status());
   if (!job->has_model()) {
     return ToGrpc(absl::FailedPreconditionError(absl::StrCat(
         "job ", request->job(), " is ", v1::JobState_Name(job->state()), " and has no model")));
   }
-  const std::string& sha256 = onnx ? job->model().onnx_sha256() : job->model().safetensors_sha256();
+  const auto chosen = ChooseModelFile(job->model(), request->format());
+  if (!chosen.ok()) return ToGrpc(chosen.status());
+  const std::string& sha256 = chosen->sha256();
   if (auto status = parts_.blobs->Verify(sha256); !status.ok()) return ToGrpc(status);
   const auto path = parts_.blobs->Path(sha256);
   if (!path.ok()) return ToGrpc(path.status());

@@ -32,6 +32,9 @@ v1::Project ClientService::Show(const core::Project& project) const {
   if (const std::string error = parts_.watcher->ErrorOf(project.id); !error.empty()) {
     shown.set_last_error(Utf8(error));
   }
+  const ProjectWatcher::Seen seen = parts_.watcher->LastSeen(project.id);
+  shown.set_last_seen_ms(seen.wall_ms);
+  shown.set_last_seen_by(seen.by);
   return shown;
 }
 

@@ -12,7 +12,9 @@ namespace {
 
 constexpr int kOverridesMax = 256;
 
-absl::Status CheckSubmit(const v1::SubmitJobRequest& request) {
+// Of a request that names a source.
+template <typename Request>
+absl::Status CheckSource(const Request& request) {
   if (request.snapshot_sha256().empty() == request.url().empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("found ", request.url().empty() ? "neither" : "both",
@@ -23,6 +25,12 @@ absl::Status CheckSubmit(const v1::SubmitJobRequest& request) {
       return status;
     }
   }
+  if (auto status = CheckTextSize("url", request.url()); !status.ok()) return status;
+  return CheckTextSize("revision", request.revision());
+}
+
+absl::Status CheckSubmit(const v1::SubmitJobRequest& request) {
+  if (auto status = CheckSource(request); !status.ok()) return status;
   if (request.overrides_size() > kOverridesMax) {
     return absl::InvalidArgumentError(absl::StrCat("overrides: found ", request.overrides_size(),
                                                    ", expected at most ", kOverridesMax));
@@ -31,8 +39,6 @@ absl::Status CheckSubmit(const v1::SubmitJobRequest& request) {
     if (auto status = CheckTextSize("overrides", text); !status.ok()) return status;
   }
   const std::pair<const char*, const std::string*> texts[] = {
-      {"url", &request.url()},
-      {"revision", &request.revision()},
       {"source", &request.source()},
       {"commit", &request.commit()},
       {"target", &request.target()},
@@ -116,6 +122,15 @@ grpc::Status ClientService::SubmitJob(grpc::ServerContext*, const v1::SubmitJobR
   if (!answer.ok()) return ToGrpc(answer.status());
   response->set_job(answer->id);
   response->set_existed(answer->existed);
+  return grpc::Status::OK;
+}
+
+grpc::Status ClientService::Detect(grpc::ServerContext*, const v1::DetectRequest* request,
+                                   v1::Detection* response) {
+  if (auto status = CheckSource(*request); !status.ok()) return ToGrpc(status);
+  auto found = parts_.preparer->Detect(*request);
+  if (!found.ok()) return ToGrpc(found.status());
+  *response = *std::move(found);
   return grpc::Status::OK;
 }
 

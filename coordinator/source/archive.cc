@@ -157,6 +157,19 @@ absl::Status ExtractFile(ArchiveReader* reader, const fs::path& target) {
   }
 }
 
+// OUT_OF_RANGE: it has more than `bytes_max` bytes.
+absl::StatusOr<std::string> ReadContent(ArchiveReader* reader, int64_t bytes_max) {
+  std::string content;
+  std::vector<char> buffer(kBufferBytes);
+  for (;;) {
+    auto got = reader->Read(buffer.data(), buffer.size());
+    if (!got.ok()) return got.status();
+    if (*got == 0) return content;
+    content.append(buffer.data(), *got);
+    if (static_cast<int64_t>(content.size()) > bytes_max) return absl::OutOfRangeError("too long");
+  }
+}
+
 // The contents of an archive in one unnamed file, to be read again in another order.
 class Spool {
  public:
@@ -250,21 +263,26 @@ absl::StatusOr<std::string> ReadArchiveFile(const fs::path& archive, const std::
   ArchiveReader reader(archive);
   while (reader.Next()) {
     if (reader.entry().path != path || !reader.entry().link.empty()) continue;
-    std::string content;
-    std::vector<char> buffer(kBufferBytes);
-    for (;;) {
-      auto got = reader.Read(buffer.data(), buffer.size());
-      if (!got.ok()) return got.status();
-      if (*got == 0) return content;
-      content.append(buffer.data(), *got);
-      if (static_cast<int64_t>(content.size()) > bytes_max) {
-        return absl::InvalidArgumentError(fmt::format(
-            "{}: found more than {} bytes, expected at most that many", path, bytes_max));
-      }
-    }
+    auto content = ReadContent(&reader, bytes_max);
+    if (content.ok() || !absl::IsOutOfRange(content.status())) return content;
+    return absl::InvalidArgumentError(
+        fmt::format("{}: found more than {} bytes, expected at most that many", path, bytes_max));
   }
   if (!reader.status().ok()) return reader.status();
   return absl::NotFoundError("found no file " + Quoted(path) + " in the source");
+}
+
+absl::Status VisitArchive(const fs::path& archive,
+                          const std::function<bool(const ArchiveFile&)>& wants,
+                          const std::function<void(const std::string&, std::string)>& take) {
+  ArchiveReader reader(archive);
+  while (reader.Next()) {
+    if (!wants(reader.entry()) || !reader.entry().link.empty()) continue;
+    auto content = ReadContent(&reader, reader.entry().size);
+    if (!content.ok()) return content.status();
+    take(reader.entry().path, *std::move(content));
+  }
+  return reader.status();
 }
 
 absl::Status ExtractArchive(const fs::path& archive, const fs::path& folder) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,12 @@ absl::StatusOr<std::vector<ArchiveFile>> ListArchive(const std::filesystem::path
 // if it has more than `bytes_max` bytes.
 absl::StatusOr<std::string> ReadArchiveFile(const std::filesystem::path& archive,
                                             const std::string& path, int64_t bytes_max);
+
+// In one pass: `wants` is asked about each file and link, `take` gets the content of each file that
+// it wants. DATA_LOSS where the archive is damaged.
+absl::Status VisitArchive(const std::filesystem::path& archive,
+                          const std::function<bool(const ArchiveFile&)>& wants,
+                          const std::function<void(const std::string&, std::string)>& take);
 
 // Unpacks into `folder`, which must be empty or absent. Paths and links are checked again, and
 // links made last, so that nothing is written outside.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "coordinator/source/spec_keys.h"
 #include "coordinator/source/yaml_tree.h"
 

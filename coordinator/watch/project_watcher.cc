@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "coordinator/source/repository_key.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -25,6 +26,9 @@ bool IsFinal(const absl::Status& status) {
 }
 
 constexpr auto kRetryPause = std::chrono::seconds(2);
+// Where polls are further apart: an error may pass, and a hint may have been faster than the
+// repository's own servers are with one another.
+constexpr int64_t kSecondLookMs = 30'000;
 
 }  // namespace
 
@@ -57,22 +61,29 @@ void ProjectWatcher::Prepare(const core::PrepareSource& effect, const core::Proj
   changed_.notify_all();
 }
 
+void ProjectWatcher::Poke(const std::vector<core::ProjectId>& projects, const std::string& by) {
+  std::lock_guard lock(mutex_);
+  for (const core::ProjectId id : projects) {
+    Polled& polled = polled_[id];
+    polled.next = Steady::now();
+    polled.again = polled.under_way;
+    polled.poked_by = by;
+  }
+  changed_.notify_all();
+}
+
 int ProjectWatcher::Poke(std::string_view name_or_url) {
+  const std::string key = RepositoryKey(name_or_url);
   const auto projects = loop_->Read([&](const core::State& state) {
     std::vector<core::ProjectId> found;
     for (const auto& [id, project] : state.projects) {
-      if (!project.removed && (project.name == name_or_url || project.url == name_or_url)) {
+      if (!project.removed && (project.name == name_or_url || RepositoryKey(project.url) == key)) {
         found.push_back(id);
       }
     }
     return found;
   });
-  std::lock_guard lock(mutex_);
-  for (const core::ProjectId id : projects) {
-    polled_[id].next = Clock::now();
-    polled_[id].again = polled_[id].under_way;
-  }
-  changed_.notify_all();
+  Poke(projects, "call");
   return static_cast<int>(projects.size());
 }
 
@@ -80,6 +91,12 @@ std::string ProjectWatcher::ErrorOf(core::ProjectId project) const {
   std::lock_guard lock(mutex_);
   const auto found = polled_.find(project);
   return found == polled_.end() ? "" : found->second.error;
+}
+
+ProjectWatcher::Seen ProjectWatcher::LastSeen(core::ProjectId project) const {
+  std::lock_guard lock(mutex_);
+  const auto found = polled_.find(project);
+  return found == polled_.end() ? Seen() : found->second.seen;
 }
 
 int64_t ProjectWatcher::IntervalOf(const std::string& url) const {
@@ -100,7 +117,7 @@ void ProjectWatcher::Plan() {
     std::erase_if(polled_, [&](const auto& entry) {
       return !projects.contains(entry.first) && !entry.second.under_way;
     });
-    const auto now = Clock::now();
+    const auto now = Steady::now();
     // New projects are looked for as often as local ones are polled.
     auto next = now + std::chrono::milliseconds(options_.poll_local_ms);
     for (const core::ProjectId id : projects) {
@@ -140,23 +157,41 @@ void ProjectWatcher::Work() {
   }
 }
 
+std::string ProjectWatcher::TakePoke(core::ProjectId id) {
+  std::lock_guard lock(mutex_);
+  return std::exchange(polled_[id].poked_by, "");
+}
+
+void ProjectWatcher::SetSeen(core::ProjectId id, const std::string& by) {
+  std::lock_guard lock(mutex_);
+  polled_[id].seen = {Clock::System().WallMs(), by};
+}
+
 void ProjectWatcher::Poll(core::ProjectId id) {
+  std::string by = TakePoke(id);
   const auto project = loop_->Read([&](const core::State& state) -> std::optional<core::Project> {
     const auto found = state.projects.find(id);
     if (found == state.projects.end() || found->second.removed) return std::nullopt;
     return found->second;
   });
   std::string error;
+  bool look_again = !by.empty();
   int64_t interval_ms = options_.poll_remote_ms;
   if (project) {
     interval_ms = IntervalOf(project->url);
     const auto tip = preparer_->Tip(project->url, project->branch);
     if (!tip.ok()) {
       error = std::string(tip.status().message());
+      look_again = true;
     } else if (*tip != project->last_commit) {
+      look_again = false;
+      if (by.empty()) by = "poll";
+      spdlog::info("project {}: commit {} seen ({})", project->name, *tip, by);
+      SetSeen(id, by);
       loop_->Post(core::PushSeen{id, *tip});
     }
   }
+  if (look_again) interval_ms = std::min(interval_ms, kSecondLookMs);
   std::lock_guard lock(mutex_);
   Polled& polled = polled_[id];
   if (polled.error != error) {
@@ -165,7 +200,7 @@ void ProjectWatcher::Poll(core::ProjectId id) {
   }
   polled.error = std::move(error);
   polled.under_way = false;
-  polled.next = Clock::now();
+  polled.next = Steady::now();
   if (!std::exchange(polled.again, false)) polled.next += std::chrono::milliseconds(interval_ms);
   changed_.notify_all();
 }

@@ -40,19 +40,31 @@ class ProjectWatcher {
   // The effect. Returns at once; the same push again is prepared once.
   void Prepare(const core::PrepareSource& effect, const core::Project& project);
 
-  // Looks at the projects of this name or URL now. How many there are.
+  // Looks at these projects now. `by` says who knows of a push: "hook github".
+  void Poke(const std::vector<core::ProjectId>& projects, const std::string& by);
+  // Those of this name or of this repository's URL, however it is written. How many there are.
   int Poke(std::string_view name_or_url);
 
   // Why the project's repository could not be asked the last time; empty: it could.
   std::string ErrorOf(core::ProjectId project) const;
 
+  // The newest push that was seen since the start. Not recorded: it is there to show whether hooks
+  // arrive.
+  struct Seen {
+    int64_t wall_ms = 0;  // 0: none yet
+    std::string by;       // "poll", or who made it look
+  };
+  Seen LastSeen(core::ProjectId project) const;
+
  private:
-  using Clock = std::chrono::steady_clock;
+  using Steady = std::chrono::steady_clock;
   struct Polled {
-    Clock::time_point next;
+    Steady::time_point next;
     bool under_way = false;
     bool again = false;  // poked while under way: what it saw may be older than the poke
+    std::string poked_by;
     std::string error;
+    Seen seen;
   };
   struct Push {
     core::PrepareSource effect;
@@ -62,6 +74,9 @@ class ProjectWatcher {
   void Plan();
   void Work();
   void Poll(core::ProjectId project);
+  // Who poked it since its last look; empty: nobody.
+  std::string TakePoke(core::ProjectId project);
+  void SetSeen(core::ProjectId project, const std::string& by);
   void PrepareNow(const Push& push);
   int64_t IntervalOf(const std::string& url) const;
 

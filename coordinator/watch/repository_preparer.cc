@@ -1,5 +1,6 @@
 #include "coordinator/watch/repository_preparer.h"
 
+#include <spdlog/spdlog.h>
 #include <stdlib.h>
 
 #include <atomic>
@@ -9,10 +10,12 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "coordinator/convert/api.h"
 #include "coordinator/source/archive.h"
 #include "coordinator/source/data_reader.h"
+#include "coordinator/source/detect.h"
 #include "coordinator/source/git.h"
 #include "coordinator/source/job_spec.h"
 #include "coordinator/source/spec_reader.h"
@@ -69,19 +72,11 @@ class RepositoryPreparer final : public SourcePreparer {
   absl::StatusOr<core::JobRequest> FromRepository(const std::string& url,
                                                   const std::string& revision,
                                                   const SpecWishes& wishes) override {
-    const Cancelled cancelled = [this] { return cancelled_.load(); };
-    const auto commit = git_.Resolve(url, revision, cancelled);
-    if (!commit.ok()) return commit.status();
-    auto writer = blobs_->Create();
-    if (!writer.ok()) return writer.status();
-    const auto snapshot = git_.Snapshot(
-        url, *commit, [&](std::string_view bytes) { return (*writer)->Append(bytes); }, cancelled);
-    if (!snapshot.ok()) return snapshot.status();
-    const auto stored = (*writer)->Commit(snapshot->sha256);
-    if (!stored.ok()) return stored.status();
-    auto request = Prepare(snapshot->sha256, NameOf(url), wishes);
+    const auto fetched = Fetch(url, revision);
+    if (!fetched.ok()) return fetched.status();
+    auto request = Prepare(fetched->sha256, NameOf(url), wishes);
     if (!request.ok()) return request.status();
-    request->commit = *commit;
+    request->commit = fetched->commit;
     request->source = url;
     return request;
   }
@@ -90,6 +85,20 @@ class RepositoryPreparer final : public SourcePreparer {
                                                 const std::string& source,
                                                 const SpecWishes& wishes) override {
     return Prepare(sha256, NameOf(source), wishes);
+  }
+
+  absl::StatusOr<v1::Detection> Detect(const v1::DetectRequest& request) override {
+    std::string sha256 = request.snapshot_sha256();
+    if (sha256.empty()) {
+      auto fetched = Fetch(request.url(), request.revision());
+      if (!fetched.ok()) return fetched.status();
+      sha256 = std::move(fetched->sha256);
+    }
+    const auto archive = blobs_->Path(sha256);
+    if (!archive.ok()) return archive.status();
+    auto parsed = ReadSpecOf(*archive, "", {});
+    if (!parsed.ok()) return parsed.status();
+    return LookAtCode(*archive, &parsed->spec.program);
   }
 
   absl::StatusOr<Accepted> AcceptUpload(const std::string& sha256) override {
@@ -129,17 +138,42 @@ class RepositoryPreparer final : public SourcePreparer {
     fs::remove_all(folder, error);
   }
 
+  struct Fetched {
+    std::string commit;
+    std::string sha256;  // of the snapshot
+  };
+
+  absl::StatusOr<Fetched> Fetch(const std::string& url, const std::string& revision) {
+    const Cancelled cancelled = [this] { return cancelled_.load(); };
+    const auto commit = git_.Resolve(url, revision, cancelled);
+    if (!commit.ok()) return commit.status();
+    auto writer = blobs_->Create();
+    if (!writer.ok()) return writer.status();
+    const auto snapshot = git_.Snapshot(
+        url, *commit, [&](std::string_view bytes) { return (*writer)->Append(bytes); }, cancelled);
+    if (!snapshot.ok()) return snapshot.status();
+    const auto stored = (*writer)->Commit(snapshot->sha256);
+    if (!stored.ok()) return stored.status();
+    return Fetched{*commit, snapshot->sha256};
+  }
+
+  // A source without a spec is a program, of which all is to be found out.
+  static absl::StatusOr<ParsedSpec> ReadSpecOf(const fs::path& archive, const std::string& name,
+                                               const SpecWishes& wishes) {
+    auto text = ReadArchiveFile(archive, kSpecFile, kSpecBytesMax);
+    if (absl::IsNotFound(text.status())) text = "program: {}";
+    if (!text.ok()) return text.status();
+    SpecText spec{*std::move(text), kSpecFile, wishes.overrides, name};
+    if (!wishes.target.empty()) spec.overrides.push_back(absl::StrCat("target=", wishes.target));
+    return ReadSpec(spec);
+  }
+
   absl::StatusOr<core::JobRequest> Prepare(const std::string& sha256, const std::string& name,
                                            const SpecWishes& wishes) {
     auto archive = blobs_->Path(sha256);
     if (!archive.ok()) return archive.status();
     if (!wishes.import_path.empty()) return PrepareImport(sha256, *archive, wishes);
-    auto text = ReadArchiveFile(*archive, kSpecFile, kSpecBytesMax);
-    if (absl::IsNotFound(text.status())) text = "program: {}";  // all of it is to be found out
-    if (!text.ok()) return text.status();
-    SpecText spec{*std::move(text), kSpecFile, wishes.overrides, name};
-    if (!wishes.target.empty()) spec.overrides.push_back(absl::StrCat("target=", wishes.target));
-    auto parsed = ReadSpec(spec);
+    auto parsed = ReadSpecOf(*archive, name, wishes);
     if (!parsed.ok()) return parsed.status();
     const absl::Status looked = parsed->spec.IsProgram() ? LookAtProgram(*archive, &*parsed)
                                                          : LookAtData(*archive, &*parsed);
@@ -163,10 +197,9 @@ class RepositoryPreparer final : public SourcePreparer {
   // What the program is to run, and whether its data is there.
   absl::Status LookAtProgram(const fs::path& archive, ParsedSpec* parsed) {
     v1::Program& program = parsed->spec.program;
-    if (program.command().empty()) {
-      return parsed->origin.Error(std::vector<network::Problem>{
-          {"program", "found no command, expected one, such as command: python3 train.py"}});
-    }
+    const auto found = LookAtCode(archive, &program);
+    if (!found.ok()) return found.status();
+    Log(parsed->spec.name, *found);
     auto scratch = MakeScratch();
     if (!scratch.ok()) return scratch.status();
     const absl::Cleanup remove = [&] { RemoveScratch(*scratch); };
@@ -188,8 +221,26 @@ class RepositoryPreparer final : public SourcePreparer {
     }
     if (!locator.passing_error().ok()) return locator.passing_error();
     if (!problems.empty()) return parsed->origin.Error(problems);
-    AddDatasets({}, &program);
     return absl::OkStatus();
+  }
+
+  // Fills in what the spec does not say of the program.
+  absl::StatusOr<v1::Detection> LookAtCode(const fs::path& archive, v1::Program* program) const {
+    auto found = coordinator::Detect(*FilesOfArchive(archive), *program);
+    if (!found.ok() || !found->has_program()) return found;
+    AddDatasets({found->datasets().begin(), found->datasets().end()}, found->mutable_program());
+    WarnOfData(&*found);
+    *program = found->program();
+    return found;
+  }
+
+  static void Log(const std::string& name, const v1::Detection& found) {
+    spdlog::info("{}: {}, started as: {}", name, found.runtime(),
+                 absl::StrJoin(found.program().command(), " "));
+    for (const v1::Evidence& why : found.evidence()) {
+      spdlog::info("{}: {}:{}: {} ({})", name, why.file(), why.line(), why.text(), why.shows());
+    }
+    for (const std::string& warning : found.warnings()) spdlog::warn("{}: {}", name, warning);
   }
 
   // A program that asks for a data set by name gets what lies under that name in a data root,

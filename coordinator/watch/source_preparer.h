@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "coordinator/core/request.h"
+#include "trainyard/v1/client.pb.h"
 
 namespace trainyard::coordinator {
 
@@ -47,6 +48,10 @@ class SourcePreparer {
   virtual absl::StatusOr<core::JobRequest> FromSnapshot(const std::string& sha256,
                                                         const std::string& source,
                                                         const SpecWishes& wishes) = 0;
+
+  // What a repository or an uploaded folder would be run as, and why. INVALID_ARGUMENT where that
+  // is not clear, or its spec has problems.
+  virtual absl::StatusOr<v1::Detection> Detect(const v1::DetectRequest& request) = 0;
 
   struct Accepted {
     std::string sha256;  // of the snapshot, which may be written differently from the upload

@@ -201,8 +201,12 @@ TEST_F(CommandTest, ProjectsAreAddedListedAndRemoved) {
   project.set_last_error("trainyard.yaml:3:1: unknown key");
   server.projects = {project};
   EXPECT_EQ(RunCli(server, {"project", "list"}).out,
-            "NAME  URL                 BRANCH     LAST COMMIT  PROBLEM\n"
-            "shop  https://host/a.git  (default)  -            trainyard.yaml:3:1: unknown key\n");
+            "NAME  URL                 BRANCH     LAST COMMIT  SEEN  PROBLEM\n"
+            "shop  https://host/a.git  (default)  -            -     trainyard.yaml:3:1: unknown "
+            "key\n");
+  server.projects[0].set_last_seen_ms(1);
+  server.projects[0].set_last_seen_by("hook github");
+  EXPECT_THAT(RunCli(server, {"project", "list"}).out, HasSubstr(" ago, hook github  "));
   EXPECT_EQ(RunCli(server, {"project", "remove", "shop"}).out, "project shop removed\n");
   EXPECT_THAT(server.calls, Contains("RemoveProject shop"));
 }
@@ -292,7 +296,32 @@ TEST_F(CommandTest, ModelGetLeavesNothingOfAnAlteredOrBrokenDownload) {
       << "a temporary file was left behind";
 }
 
+TEST_F(CommandTest, ModelGetFindsAFileOfAProgramByItsEndingOrItsName) {
+  const std::string content = "weights";
+  v1::Job job = FinishedJob(v1::JOB_STATE_SUCCEEDED);
+  server.models = {job.model()};
+  v1::Model& model = server.models[0];
+  model.clear_onnx_sha256();
+  model.clear_safetensors_sha256();
+  for (const char* name : {"a/old.h5", "model.h5", "curve.png"}) {
+    v1::ModelFile& file = *model.add_files();
+    file.set_name(name);
+    file.set_sha256(Hex(content));
+  }
+  server.model_files = {{"h5", content}, {"a/old.h5", content}, {"png", "altered"}};
+  const std::string path = (folder / "best.h5").string();
+  EXPECT_EQ(RunCli(server, {"model", "get", "7", "-o", path}).code, kDone);
+  EXPECT_EQ(ReadFile(path), content);
+  EXPECT_EQ(RunCli(server, {"model", "get", "7", "-o", path, "--file", "a/old.h5"}).code, kDone);
+  EXPECT_EQ(RunCli(server, {"model", "get", "7", "-o", (folder / "x.png").string()}).code,
+            kUnexpected);
+  const Outcome none = RunCli(server, {"model", "get", "7", "-o", (folder / "x.onnx").string()});
+  EXPECT_EQ(none.code, kUsage);
+  EXPECT_THAT(none.err, HasSubstr("expected one of a/old.h5, model.h5, curve.png"));
+}
+
 TEST_F(CommandTest, ModelGetRefusesNamesThatCannotBe) {
+  server.models = {FinishedJob(v1::JOB_STATE_SUCCEEDED).model()};
   for (const std::string& bad :
        {(folder / "best.h5").string(), folder.string(), std::string("/no/such/folder/best.onnx"),
         std::string(".onnx"), std::string("")}) {

@@ -45,6 +45,7 @@ TEST_F(FieldTest, OfWhatWasSubmittedIsTheJobsNumber) {
   const Outcome outcome = RunCli(server, {"submit", "https://host/team/cnn.git", "--field", "job"});
   EXPECT_EQ(outcome.code, kDone) << outcome.err;
   EXPECT_EQ(outcome.out, "12\n");
+  EXPECT_EQ(RunCli(server, {"version", "--field", "coordinator.version"}).out, "9.9.9\n");
 }
 
 TEST_F(FieldTest, OfWaitKeepsTheExitCode) {

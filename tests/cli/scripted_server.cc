@@ -135,6 +135,14 @@ grpc::Status ScriptedServer::SubmitJob(grpc::ServerContext*, const v1::SubmitJob
   return Enter("SubmitJob");
 }
 
+grpc::Status ScriptedServer::Detect(grpc::ServerContext*, const v1::DetectRequest* request,
+                                    v1::Detection* response) {
+  std::lock_guard lock(mutex_);
+  detects.push_back(*request);
+  *response = detected;
+  return Enter("Detect");
+}
+
 grpc::Status ScriptedServer::GetJob(grpc::ServerContext*, const v1::GetJobRequest* request,
                                     v1::Job* job) {
   return FindJob("GetJob", request->job(), job);

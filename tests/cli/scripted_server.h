@@ -37,6 +37,7 @@ class ScriptedServer : public v1::Trainyard::Service {
   std::vector<std::string> logs;
   v1::SubmitJobResponse submitted;
   v1::TweakJobResponse tweaked;
+  v1::Detection detected;
   std::map<std::string, grpc::Status> errors;  // by call
   std::map<std::string, int> fail_first;       // that many calls get UNAVAILABLE first
   size_t cut_watch_after = SIZE_MAX;           // events; then UNAVAILABLE, once
@@ -58,6 +59,7 @@ class ScriptedServer : public v1::Trainyard::Service {
   std::vector<v1::SubmitJobRequest> submits;
   std::vector<v1::WatchEventsRequest> watches;
   std::vector<v1::TweakJobRequest> tweaks;
+  std::vector<v1::DetectRequest> detects;
   std::vector<v1::AddProjectRequest> added;
   std::vector<v1::CreateTokenRequest> created;
   std::vector<std::string> calls;  // names of the others
@@ -88,6 +90,7 @@ class ScriptedServer : public v1::Trainyard::Service {
   grpc::Status FinishJob(grpc::ServerContext*, const v1::FinishJobRequest*, v1::Job*) override;
   grpc::Status PauseJob(grpc::ServerContext*, const v1::PauseJobRequest*, v1::Job*) override;
   grpc::Status ResumeJob(grpc::ServerContext*, const v1::ResumeJobRequest*, v1::Job*) override;
+  grpc::Status Detect(grpc::ServerContext*, const v1::DetectRequest*, v1::Detection*) override;
   grpc::Status TweakJob(grpc::ServerContext*, const v1::TweakJobRequest*,
                         v1::TweakJobResponse*) override;
   grpc::Status WatchEvents(grpc::ServerContext*, const v1::WatchEventsRequest*,

@@ -20,7 +20,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("TRAINYARD_BUILD", os.path.join(ROOT, "build", "release"))
 CACHE = os.environ.get("TRAINYARD_ENGINE_CACHE", os.path.join(ROOT, "build", "engine"))
 
-IMAGES = ("worker-cpu", "worker-cuda", "coordinator", "cli")
+IMAGES = ("worker-cpu", "worker-cuda", "coordinator", "cli", "program-sklearn", "program-keras", "program-torch")
 BASE = "trainyard-test/base"
 SUITE = "bookworm"
 

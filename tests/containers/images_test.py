@@ -15,7 +15,51 @@ from yard import write_idx  # noqa: E402
 
 MIB = 1 << 20
 # Beyond the base image. What grows past this should have a reason.
-SIZES_MIB = {"cli": 100, "coordinator": 110, "worker-cpu": 170, "worker-cuda": 1400}
+SIZES_MIB = {"cli": 100, "coordinator": 110, "worker-cpu": 170, "worker-cuda": 1400,
+             "program-sklearn": 550, "program-keras": 1700, "program-torch": 1600}
+
+# What programs import, by image.
+SCIENCE = "numpy scipy pandas sklearn joblib matplotlib.pyplot PIL.Image"
+PACKAGES = {
+    "program-sklearn": SCIENCE,
+    "program-keras": SCIENCE + " keras tensorflow h5py tensorflow.keras.preprocessing.image",
+    "program-torch": SCIENCE + " torch torchvision.transforms torch.utils.data",
+}
+
+# As root of nothing, on a read-only root: what is imported; which installed package lacks what it asks for; the
+# package that the worker puts in front of programs.
+LOOK = """
+import importlib, importlib.metadata, os, re, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+def installed(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+for package in importlib.metadata.distributions(path=["/usr/local/lib/python3.11/dist-packages"]):
+    for asked in package.requires or ():
+        name = re.match(r"[\\w.-]+", asked)[0]
+        if ";" not in asked and not installed(name):
+            print(package.metadata["Name"], "lacks", name)
+print("user", os.getuid(), "python", os.path.isdir("/usr/share/trainyard/program/trainyard_program"))
+"""
+
+KERAS_PROGRAM = """
+import keras, numpy
+rng = numpy.random.default_rng(1)
+labels = rng.integers(0, 3, 600)
+images = rng.normal(0, 0.3, (600, 8, 8, 1))
+images[numpy.arange(600), labels * 2, :, 0] += 1
+model = keras.Sequential([
+    keras.Input((8, 8, 1)),
+    keras.layers.Conv2D(8, 3, activation="relu"),
+    keras.layers.Flatten(),
+    keras.layers.Dense(3, activation="softmax"),
+])
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+model.fit(images[:500], labels[:500], batch_size=8, epochs=4, validation_data=(images[500:], labels[500:]), verbose=2)
+"""
 
 SPEC = """name: small
 data:
@@ -37,7 +81,7 @@ tune: {enabled: false}
 
 
 class Images(EngineTest):
-    NEEDED = ("cli", "coordinator", "worker-cpu", "worker-cuda")
+    NEEDED = tuple(SIZES_MIB)
 
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory(prefix="trainyard-images-")
@@ -64,11 +108,11 @@ class Images(EngineTest):
         return self.engine.docker("run", "--rm", "--entrypoint", "/bin/sh", "trainyard/" + image, "-c",
                                   script).stdout
 
-    def train(self, repository, *arguments, out=None, options=(), check=True):
+    def train(self, repository, *arguments, image="worker-cpu", out=None, options=(), check=True):
         """As docs/images.md has it, with a root file system that is read-only besides."""
         mounts = ["-v", repository + ":/repo:ro"] + (["-v", out + ":/out"] if out else [])
         return self.engine.docker("run", "--rm", "--read-only", "--tmpfs", "/tmp", *mounts, *options,
-                                  "trainyard/worker-cpu", "train", "/repo", *arguments, check=check)
+                                  "trainyard/" + image, "train", "/repo", *arguments, check=check)
 
     # ---- What is in them ----
 
@@ -131,6 +175,25 @@ class Images(EngineTest):
         self.train(self.repository(), out=out, options=("--user", "1234:1234"))
         self.assertEqual(os.stat(os.path.join(out, "best.onnx")).st_uid, 1234)
 
+    def test_programs_find_python_and_the_packages_of_their_image(self):
+        for name, packages in PACKAGES.items():
+            said = self.engine.docker("run", "--rm", "--read-only", "--tmpfs", "/tmp", "--entrypoint", "python",
+                                      "trainyard/" + name, "-c", LOOK, *packages.split()).stdout.splitlines()
+            # Of TensorFlow's, what only its builders need.
+            lacks = [line for line in said if " lacks " in line and not line.endswith((" libclang", " wheel"))]
+            self.assertEqual(lacks, [], name)
+            self.assertEqual(said[-1], "user 10001 python True", name)
+
+    def test_train_takes_a_keras_program_as_it_is(self):
+        repository = os.path.join(self.folder.name, "keras")
+        os.makedirs(repository)
+        with open(os.path.join(repository, "train.py"), "w") as file:
+            file.write(KERAS_PROGRAM)
+        out = self.out(10001)
+        done = self.train(repository, image="program-keras", out=out)
+        self.assertIn("target met", done.stdout)
+        self.assertIn("model.keras", os.listdir(out))
+
     def test_train_says_what_is_wrong_with_the_repository_or_the_folder(self):
         refused = self.train(self.repository(more="nonsense: 1\n"), out=self.out(10001), check=False)
         self.assertEqual(refused.returncode, 2, refused.stderr)
@@ -175,31 +238,51 @@ class Images(EngineTest):
         self.assertLess(took, 30)
         self.assertIn("stopped, nothing is kept", self.log("train"))
 
-    def test_compose_brings_up_workers_that_are_let_in_by_token_over_tls(self):
+    def compose_up(self, *files, **environment):
+        """Brings docker/compose.yaml up, with these files besides; the command, and the environment for it."""
         compose = shutil.which("docker-compose")
         if compose is None:
             self.skipTest("found no docker-compose")
-        file = os.path.join(ROOT, "docker", "compose.yaml")
-        command = (compose, "--project-name", "yard", "--file", file)
-        environment = dict(os.environ, DOCKER_HOST="unix://" + self.engine.socket)
+        command = [compose, "--project-name", "yard"]
+        for file in ("compose.yaml", *files):
+            command += ["--file", os.path.join(ROOT, "docker", file)]
+        environment = dict(os.environ, DOCKER_HOST="unix://" + self.engine.socket, **environment)
+        self.addCleanup(run, *command, "down", "--volumes", env=environment, check=False)
+        self.addCleanup(self.engine.remove_containers)
+        run(*command, "up", "--detach", env=environment)
+        return command, environment
+
+    def compose_cli(self, *arguments, options=("-e", "TRAINYARD_ACCESS=/run/trainyard/access")):
+        # Docker names the network; the older compose gives a service of a profile no other way in.
+        return self.engine.docker("run", "--rm", "--network", "yard_default", "-v",
+                                  "yard_admin-access:/run/trainyard/access:ro", "-e",
+                                  "TRAINYARD_COORDINATOR=coordinator:7701", *options, "trainyard/cli", *arguments,
+                                  check=False)
+
+    def listed(self, what):
+        """What `trainyard WHAT list` has for programs, once it is not nothing."""
+        done = self.compose_cli(what, "list", "--output", "json")
+        return done.returncode == 0 and json.loads(done.stdout).get(what + "s")
+
+    def test_compose_brings_up_workers_that_are_let_in_by_token_over_tls(self):
+        command, environment = self.compose_up()
         shown = run(*command, "--profile", "gpu", "--profile", "cli", "config", env=environment).stdout
         self.assertIn("driver: nvidia", shown)
-        self.addCleanup(run, *command, "down", "--volumes", env=environment, check=False)
-        run(*command, "up", "--detach", env=environment)
+        self.wait_for(lambda: self.listed("worker"), "a worker over TLS")
+        refused = self.compose_cli("worker", "list", options=())
+        self.assertNotEqual(refused.returncode, 0, "nobody is let in without a token")
 
-        def cli(*arguments):
-            # Docker names the network; the older compose gives a service of a profile no other way in.
-            return self.engine.docker("run", "--rm", "--network", "yard_default", "-v",
-                                      "yard_admin-access:/run/trainyard/access:ro", "-e",
-                                      "TRAINYARD_COORDINATOR=coordinator:7701", *arguments, check=False)
-        access = ("-e", "TRAINYARD_ACCESS=/run/trainyard/access")
-        list_workers = ("trainyard/cli", "worker", "list", "--output", "json")
-
-        def workers():
-            listed = cli(*access, *list_workers)
-            return listed.returncode == 0 and json.loads(listed.stdout).get("workers")
-        self.wait_for(workers, "a worker over TLS")
-        self.assertNotEqual(cli(*list_workers).returncode, 0, "nobody is let in without a token")
+    def test_compose_with_programs_starts_a_container_for_each(self):
+        self.compose_up("compose.programs.yaml", DOCKER_SOCKET=self.engine.socket,
+                        DOCKER_GROUP=str(os.stat(self.engine.socket).st_gid))
+        self.wait_for(lambda: self.listed("pool"), "the pool")
+        repository = os.path.join(self.folder.name, "numpy")
+        os.makedirs(repository)
+        with open(os.path.join(repository, "main.py"), "w") as file:
+            file.write("import numpy\nprint('accuracy:', numpy.float64(1))\n")
+        done = self.compose_cli("submit", "/repo", "--wait", options=(
+            "-e", "TRAINYARD_ACCESS=/run/trainyard/access", "-v", repository + ":/repo:ro"))
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_coordinator_and_worker_find_each_other_and_are_healthy(self):
         docker = self.engine.docker

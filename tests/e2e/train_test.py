@@ -2,9 +2,11 @@
 on with from its state folder."""
 
 import glob
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -65,6 +67,21 @@ class Train(YardTest):
 
     def models(self):
         return sorted(os.listdir(self.out))
+
+    def test_detect_needs_no_coordinator_of_anybody(self):
+        del self.yard.environment["TRAINYARD_COORDINATOR"]
+        with socket.socket() as default:
+            if default.connect_ex(("127.0.0.1", 7700)) == 0:
+                self.skipTest("a coordinator of somebody else's listens at the default address")
+        folder = os.path.join(self.yard.folder, "program")
+        os.makedirs(folder)
+        with open(os.path.join(folder, "train.py"), "w") as file:
+            file.write("import keras\nkeras.Sequential([keras.layers.Conv2D(2, 3)]).fit(None)\n")
+        found = json.loads(self.yard.cli("detect", folder, "--output", "json", expect=0).stdout)
+        self.assertEqual(found["runtime"], "program-keras")
+        self.assertEqual(found["program"]["command"], ["python3", "train.py"])
+        os.rename(os.path.join(folder, "train.py"), os.path.join(folder, "train.txt"))
+        self.assertIn("found nothing to run", self.yard.cli("detect", folder, expect=2).stderr)
 
     def test_a_folder_becomes_models_and_nothing_else_is_left(self):
         done = self.train(self.source(epochs=2, target=0.3), expect=0)

@@ -73,6 +73,9 @@ class PipelineBuild:
 class JenkinsTest(YardTest):
     """A yard that others reach by TLS and with a token only, as from a Jenkins agent, and a repository."""
 
+    IMAGES = 3000
+    NOISE = 60
+
     def setUp(self):
         super().setUp()
         port = free_port()

@@ -9,16 +9,19 @@ using namespace core;  // NOLINT: see shell.cc
 
 // Workers of this machine; or hosts with a worker of its own for each attempt; or both.
 void World::PlanPools(Random& plan) {
+  const std::set<std::string> runtimes = {"native", "program-keras"};
   const int64_t kind = plan.Between(1, 3);
   if (kind != 2) {
-    settings_.pools["process"].hosts[""].resize(static_cast<size_t>(plan.Between(1, 3)));
+    settings_.pools["process"].hosts[""].assign(static_cast<size_t>(plan.Between(1, 3)),
+                                                {.runtimes = runtimes});
   }
   if (kind == 1) return;
   core::PoolSettings& farm = settings_.pools["farm"];
   farm.one_attempt = true;
   farm.queues = plan.Chance(40);
   for (const char* host : {"east", "west"}) {
-    farm.hosts[host].assign(static_cast<size_t>(plan.Between(1, 2)), {.gpu = plan.Chance(50)});
+    farm.hosts[host].assign(static_cast<size_t>(plan.Between(1, 2)),
+                            {.gpu = plan.Chance(50), .runtimes = runtimes});
   }
 }
 
@@ -34,6 +37,10 @@ void World::PlanJobs() {
     request.configuration.training.seed = static_cast<uint64_t>(spec);
     request.configuration.training.epochs = static_cast<int>(plan.Between(2, 3));
     request.configuration.training.optimizer.learning_rate = plan.Chance(15) ? 2.0 : 0.05;
+    if (plan.Chance(25)) {
+      request.configuration = {};
+      request.needs.runtime = "program-keras";
+    }
     constexpr double kBounds[] = {0.80, 0.86, 0.89, 0.95};
     request.target.bound = kBounds[plan.Between(0, 3)];
     request.budget.trials = static_cast<int>(plan.Between(1, 4));
@@ -161,6 +168,10 @@ void World::Meddle() {
       network::Configuration wanted = SampleRequest().configuration;
       wanted.training.epochs = 2;
       wanted.training.optimizer.learning_rate = 0.01;
+      const auto meant = state_.jobs.find(job);
+      if (meant != state_.jobs.end() && meant->second.request.configuration.IsProgram()) {
+        wanted = {.changes = {.epochs = 3, .learning_rate = 0.01}};
+      }
       Want(
           [job, wanted](RequestId id) {
             return Event{.what = TweakRequested{id, job, wanted}};

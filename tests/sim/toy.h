@@ -23,6 +23,9 @@ struct Blob {
 // The name of a blob follows from what is in it, and from nothing else.
 std::string Sha(const Blob& blob);
 
+// After which it ends: a program's own number where nothing else is asked of it.
+int EpochsOf(const network::Configuration& configuration);
+
 uint64_t FreshWeights(const network::Configuration& configuration);
 uint64_t InheritedWeights(const network::Configuration& configuration, uint64_t parent);
 uint64_t StepOnce(uint64_t weights, int64_t step);

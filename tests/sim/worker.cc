@@ -177,6 +177,12 @@ void Worker::Load() {
     job_->step = 0;
   }
   if (!start.finishing && job_->step == 0) world_.Started(start.trial, job_->weights);
+  if (!start.finishing && configuration.IsProgram()) {
+    core::ProgramReported report;
+    report.description = absl::StrCat("dense ", 10 * std::max(configuration.changes.width, 1.0));
+    report.note = "the program has begun";
+    Tell(report);
+  }
   if (!start.finishing)
     return Later(
         kStepMs, [this] { Train(); }, true);
@@ -201,18 +207,19 @@ void Worker::Train() {
     fail_.reset();
     return End(outcome, "it broke");
   }
+  const network::Configuration& configuration = world_.ConfigurationOf(job_->start.trial);
+  const bool program = configuration.IsProgram();  // one continues from ends of epochs only
   if (job_->stop) {
-    if (job_->stop->checkpoint && job_->step > 0) StoreCheckpoint(false);
+    if (job_->stop->checkpoint && job_->step > 0 && !program) StoreCheckpoint(false);
     return End(core::Outcome::kStopped, "stopped");
   }
-  const network::Configuration& configuration = world_.ConfigurationOf(job_->start.trial);
-  if (job_->step >= int64_t{configuration.training.epochs} * kStepsPerEpoch) {
+  if (job_->step >= int64_t{EpochsOf(configuration)} * kStepsPerEpoch) {
     return End(core::Outcome::kCompleted, "all epochs done");
   }
   job_->weights = StepOnce(job_->weights, ++job_->step);
   if (job_->step % kStepsPerEpoch == 0) {
     EndEpoch();
-  } else if (job_->step % 5 == 0) {
+  } else if (job_->step % 5 == 0 && !program) {
     StoreCheckpoint(false);
   }
   if (job_ && !job_->ended)

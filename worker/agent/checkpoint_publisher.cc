@@ -9,6 +9,7 @@
 #include "spdlog/spdlog.h"
 #include "worker/agent/digest.h"
 #include "worker/agent/report_buffer.h"
+#include "worker/engine/mapped_file.h"
 
 namespace trainyard::agent {
 namespace {
@@ -46,10 +47,26 @@ void CheckpointPublisher::OnEpoch(int epoch, double val_accuracy, double val_los
 }
 
 void CheckpointPublisher::Add(engine::Checkpoint checkpoint, bool last) {
-  std::lock_guard lock(mutex_);
-  Item& item = waiting_.emplace_back();
+  Item item{.step = checkpoint.step,
+            .epoch = checkpoint.epoch,
+            .end_of_epoch = checkpoint.end_of_epoch,
+            .last = last};
   item.checkpoint = std::move(checkpoint);
-  item.last = last;
+  Enqueue(std::move(item));
+}
+
+void CheckpointPublisher::Add(Packed packed, bool last) {
+  Enqueue({.step = packed.step,
+           .epoch = packed.epoch,
+           .end_of_epoch = packed.end_of_epoch,
+           .last = last,
+           .sha256 = std::move(packed.sha256),
+           .file = std::move(packed.file)});
+}
+
+void CheckpointPublisher::Enqueue(Item item) {
+  std::lock_guard lock(mutex_);
+  waiting_.push_back(std::move(item));
   Prune();
   changed_.notify_all();
 }
@@ -78,8 +95,8 @@ bool CheckpointPublisher::publishing() const {
 }
 
 double CheckpointPublisher::Worth(const Item& item) const {
-  if (!item.checkpoint.end_of_epoch) return kWorthless;
-  const auto found = worth_.find(item.checkpoint.epoch);
+  if (!item.end_of_epoch) return kWorthless;
+  const auto found = worth_.find(item.epoch);
   return found == worth_.end() ? kWorthless : found->second;
 }
 
@@ -87,7 +104,7 @@ void CheckpointPublisher::Prune() {
   auto best = waiting_.end();
   for (auto item = waiting_.begin(); item != waiting_.end(); ++item) {
     // Of equals the later one: it stands nearer to what is continued.
-    if (item->checkpoint.end_of_epoch && (best == waiting_.end() || Worth(*item) >= Worth(*best))) {
+    if (item->end_of_epoch && (best == waiting_.end() || Worth(*item) >= Worth(*best))) {
       best = item;
     }
   }
@@ -134,10 +151,9 @@ void CheckpointPublisher::Run() {
 
 bool CheckpointPublisher::Store(Item& item) {
   if (item.sha256.empty()) {
-    item.bytes = engine::SerializeCheckpoint(item.checkpoint);
+    item.bytes = engine::SerializeCheckpoint(*item.checkpoint);
     item.sha256 = HashOf(item.bytes);
-    item.checkpoint.state = {};  // the bytes say it all
-    item.checkpoint.parameters.clear();
+    item.checkpoint.reset();  // the bytes say it all
   }
   if (item.file.empty()) WriteLocally(item);
   return Publish(item);
@@ -145,15 +161,14 @@ bool CheckpointPublisher::Store(Item& item) {
 
 void CheckpointPublisher::WriteLocally(Item& item) {
   const std::string file =
-      absl::StrCat(folder_, "/step-", item.checkpoint.step,
-                   item.checkpoint.end_of_epoch ? "-epoch" : "", ".safetensors");
+      absl::StrCat(folder_, "/step-", item.step, item.end_of_epoch ? "-epoch" : "", ".safetensors");
   try {
     engine::WriteFileAtomically(file, item.bytes);
     std::lock_guard lock(mutex_);
     item.file = file;
   } catch (const std::exception& error) {
     // Uploaded all the same: the coordinator's disk may have room.
-    Fail(absl::StrCat("checkpoint of step ", item.checkpoint.step,
+    Fail(absl::StrCat("checkpoint of step ", item.step,
                       " is not in the work folder: ", error.what()));
   }
 }
@@ -164,10 +179,17 @@ bool CheckpointPublisher::Publish(Item& item) {
     Fail("the lease is lost: publishing waits, training goes on");
     return false;
   }
-  const absl::Status status =
-      blobs_.Upload(item.bytes, item.sha256, attempt_, control_, Wish::kGiveUp);
+  // Empty where this one is in memory.
+  const std::optional<engine::MappedFile> mapped =
+      item.bytes.empty() ? engine::MappedFile::Open(item.file) : std::nullopt;
+  if (item.bytes.empty() && !mapped) {
+    Fail(absl::StrCat("checkpoint of step ", item.step, " cannot be read from the work folder"));
+    return false;
+  }
+  const std::string_view bytes = mapped ? mapped->bytes() : item.bytes;
+  const absl::Status status = blobs_.Upload(bytes, item.sha256, attempt_, control_, Wish::kGiveUp);
   if (!status.ok()) {
-    Fail(absl::StrCat("checkpoint of step ", item.checkpoint.step, " cannot be uploaded, the ",
+    Fail(absl::StrCat("checkpoint of step ", item.step, " cannot be uploaded, the ",
                       "coordinator says: ", status.message()));
     return false;
   }
@@ -175,14 +197,14 @@ bool CheckpointPublisher::Publish(Item& item) {
   v1::CheckpointReport* report = message.mutable_checkpoint();
   *report->mutable_attempt() = attempt_;
   report->set_sha256(item.sha256);
-  report->set_bytes(static_cast<int64_t>(item.bytes.size()));
-  report->set_step(item.checkpoint.step);
-  report->set_epoch(item.checkpoint.epoch);
-  report->set_end_of_epoch(item.checkpoint.end_of_epoch);
+  report->set_bytes(static_cast<int64_t>(bytes.size()));
+  report->set_step(item.step);
+  report->set_epoch(item.epoch);
+  report->set_end_of_epoch(item.end_of_epoch);
   report->set_final(item.last);
   uplink_.Report(std::move(message), control_);
-  spdlog::info("{}: checkpoint of step {} stored, {} bytes", Describe(attempt_),
-               item.checkpoint.step, item.bytes.size());
+  spdlog::info("{}: checkpoint of step {} stored, {} bytes", Describe(attempt_), item.step,
+               bytes.size());
   return true;
 }
 

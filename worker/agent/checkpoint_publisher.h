@@ -1,16 +1,18 @@
-// Takes an attempt's checkpoints from the training thread to the coordinator, in the background.
+// Takes an attempt's checkpoints from whoever trains to the coordinator, in the background.
 //
-// Each is serialised, written into the work folder, uploaded by hash, and reported. Training never
-// waits: where checkpoints come faster than they can be stored, only two of those that wait are
-// kept: the newest, which a restart continues from, and the best end of an epoch by the target's
-// metric, which the model is made of. A checkpoint that cannot be stored (disk full, coordinator
-// out of reach, lease lost) waits in memory and is tried again until it is stored or replaced.
+// Each is serialised, written into the work folder, uploaded by hash, and reported; a program's
+// comes as a file there. Training never waits: where checkpoints come faster than they can be
+// stored, only two of those that wait are kept: the newest, which a restart continues from, and the
+// best end of an epoch by the target's metric, which the model is made of. A checkpoint that cannot
+// be stored (disk full, coordinator out of reach, lease lost) waits and is tried again until it is
+// stored or replaced.
 #pragma once
 
 #include <condition_variable>
 #include <list>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -37,6 +39,15 @@ class CheckpointPublisher {
   // `last`: none comes after it, for the attempt ends or stops with it.
   void Add(engine::Checkpoint checkpoint, bool last);
 
+  // A checkpoint that lies in the folder already; the file is removed once it is stored.
+  struct Packed {
+    std::string file, sha256;
+    int64_t step = 0;
+    int epoch = 0;
+    bool end_of_epoch = false;
+  };
+  void Add(Packed packed, bool last);
+
   // How Drain ended.
   enum class Drained {
     kPublished,  // everything that counts is stored at the coordinator
@@ -51,12 +62,16 @@ class CheckpointPublisher {
 
  private:
   struct Item {
-    engine::Checkpoint checkpoint;
+    int64_t step = 0;
+    int epoch = 0;
+    bool end_of_epoch = false;
     bool last = false;
-    std::string bytes, sha256;  // once serialised
-    std::string file;           // once written
+    std::optional<engine::Checkpoint> checkpoint;  // until it is serialised
+    std::string bytes, sha256;                     // once serialised; no bytes where packed
+    std::string file;                              // once written
   };
 
+  void Enqueue(Item item);
   void Run();
   bool Store(Item& item);
   void WriteLocally(Item& item);

@@ -91,12 +91,6 @@ absl::StatusOr<std::string> DataLoader::Locate(const v1::DataFile& file) {
   return path;
 }
 
-absl::StatusOr<std::string> DataLoader::LocateWeights(const v1::DataFile& weights) {
-  absl::StatusOr<std::string> path = Locate(weights);
-  if (path.ok()) return path;
-  return absl::Status(path.status().code(), absl::StrCat("weights: ", path.status().message()));
-}
-
 absl::StatusOr<std::string> DataLoader::LocateOnHost(const v1::DataFile& file) {
   std::error_code error;
   if (std::filesystem::exists(file.host_path(), error)) {

@@ -32,12 +32,12 @@ class DataLoader {
   absl::StatusOr<LoadedData> Load(const v1::JobSpec& spec, const std::string& snapshot_sha256,
                                   bool with_test);
 
-  // Where the spec's weights lie, once Load has unpacked the snapshot. Errors as Load's.
-  absl::StatusOr<std::string> LocateWeights(const v1::DataFile& weights);
-
- private:
+  // The two steps before reading, for programs that read by themselves; errors as above. Locate:
+  // where the file or folder is on this host, fetched if it has a URL.
   absl::Status UnpackSnapshot(const std::string& sha256);
   absl::StatusOr<std::string> Locate(const v1::DataFile& file);
+
+ private:
   absl::StatusOr<std::string> LocateOnHost(const v1::DataFile& file);
   absl::StatusOr<std::string> LocateUrl(const v1::DataFile& file);
   absl::StatusOr<engine::Dataset> Read(const v1::Data& data, const v1::DataSet& set,

@@ -59,9 +59,11 @@ Metadata Describe(const v1::Start& start, const v1::Model& model) {
   return metadata;
 }
 
-absl::Status Publish(const std::string& bytes, const std::string& sha256, const char* what,
-                     const v1::Start& start, BlobClient& blobs, Uplink& uplink,
-                     AttemptControl& control) {
+}  // namespace
+
+absl::Status PublishFile(std::string_view bytes, const std::string& sha256, const std::string& what,
+                         const v1::Start& start, BlobClient& blobs, Uplink& uplink,
+                         AttemptControl& control) {
   // A finishing attempt that is stopped starts anew elsewhere: nothing of it is worth storing.
   return Persist(control, Wish::kStop, absl::StrCat("uploading ", what), [&] {
     if (!uplink.WaitForLease(std::chrono::milliseconds(200))) {
@@ -70,8 +72,6 @@ absl::Status Publish(const std::string& bytes, const std::string& sha256, const 
     return blobs.Upload(bytes, sha256, start.attempt(), control, Wish::kStop);
   });
 }
-
-}  // namespace
 
 absl::Status Finish(const v1::Start& start, const LoadedData& data,
                     const engine::Checkpoint& checkpoint, engine::Trainer& trainer,
@@ -106,10 +106,10 @@ absl::Status Finish(const v1::Start& start, const LoadedData& data,
   model.set_safetensors_sha256(HashOf(safetensors));
   model.set_safetensors_bytes(static_cast<int64_t>(safetensors.size()));
   absl::Status status =
-      Publish(*onnx, model.onnx_sha256(), "the ONNX model", start, blobs, uplink, control);
+      PublishFile(*onnx, model.onnx_sha256(), "the ONNX model", start, blobs, uplink, control);
   if (!status.ok()) return status;
-  status = Publish(safetensors, model.safetensors_sha256(), "the safetensors file", start, blobs,
-                   uplink, control);
+  status = PublishFile(safetensors, model.safetensors_sha256(), "the safetensors file", start,
+                       blobs, uplink, control);
   if (!status.ok()) return status;
   spdlog::info("{}: val_accuracy {:.4f}, test_accuracy {:.4f} on {} images; model stored",
                Describe(start.attempt()), model.val_accuracy(), model.test_accuracy(),

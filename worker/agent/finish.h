@@ -1,6 +1,9 @@
 // A job's last attempt: the best checkpoint is tested, exported and published.
 #pragma once
 
+#include <string>
+#include <string_view>
+
 #include "absl/status/status.h"
 #include "trainyard/v1/worker.pb.h"
 #include "worker/agent/attempt_control.h"
@@ -17,5 +20,10 @@ namespace trainyard::agent {
 absl::Status Finish(const v1::Start& start, const LoadedData& data,
                     const engine::Checkpoint& checkpoint, engine::Trainer& trainer,
                     BlobClient& blobs, Uplink& uplink, AttemptControl& control);
+
+// Uploads a file of the model, again until it is stored; `what` names it in the log.
+absl::Status PublishFile(std::string_view bytes, const std::string& sha256, const std::string& what,
+                         const v1::Start& start, BlobClient& blobs, Uplink& uplink,
+                         AttemptControl& control);
 
 }  // namespace trainyard::agent

@@ -13,6 +13,7 @@
 #include "worker/agent/checkpoint_publisher.h"
 #include "worker/agent/data_loader.h"
 #include "worker/agent/digest.h"
+#include "worker/agent/ending.h"
 #include "worker/agent/finish.h"
 #include "worker/agent/report_buffer.h"
 #include "worker/agent/retry.h"
@@ -23,11 +24,6 @@ namespace trainyard::agent {
 namespace {
 
 using v1::AttemptEnded;
-
-struct Ending {
-  AttemptEnded::Outcome outcome;
-  std::string message;
-};
 
 // Thrown inside this file alone, from whatever depth finds that the attempt cannot go on.
 struct Ended {
@@ -41,12 +37,7 @@ struct Ended {
 // Ends the attempt unless the status is fine.
 void Require(const absl::Status& status, AttemptControl& control, int64_t step) {
   if (status.ok()) return;
-  if (absl::IsCancelled(status) && control.wish() >= Wish::kStop) {
-    End(AttemptEnded::STOPPED,
-        absl::StrCat("stopped (", control.reason(), ") before training; it stands at step ", step));
-  }
-  End(absl::IsInvalidArgument(status) ? AttemptEnded::FAILED_FINALLY : AttemptEnded::FAILED,
-      std::string(status.message()));
+  throw Ended{EndingOf(status, control, step)};
 }
 
 class Observer : public engine::TrainingObserver {
@@ -126,8 +117,7 @@ class NativeAttempt {
         cache_(cache),
         uplink_(uplink),
         control_(control),
-        folder_(absl::StrCat(options.work_folder, "/attempt-", start.attempt().attempt(), "-",
-                             start.attempt().fencing())) {}
+        folder_(AttemptFolder(options.work_folder, start.attempt())) {}
 
   Ending Run();
   int64_t step() const { return trainer_ ? trainer_->steps_done() : checkpoint_step_; }
@@ -143,7 +133,6 @@ class NativeAttempt {
   void LoadData();
   void Plan();
   Ending Train();
-  Ending Stopped(CheckpointPublisher& publisher, bool with_checkpoint);
 
   const v1::Start& start_;
   const NativeOptions& options_;
@@ -209,8 +198,9 @@ void NativeAttempt::LoadData() {
   Require(data.status(), control_, step());
   data_ = *std::move(data);
   if (StartsFromWeights()) {
-    const absl::StatusOr<std::string> path = loader.LocateWeights(start_.spec().weights());
-    Require(path.status(), control_, step());
+    const absl::StatusOr<std::string> path = loader.Locate(start_.spec().weights());
+    Require({path.status().code(), absl::StrCat("weights: ", path.status().message())}, control_,
+            step());
     std::optional<engine::MappedFile> file = engine::MappedFile::Open(*path);
     if (!file) {
       End(AttemptEnded::FAILED_FINALLY,
@@ -262,8 +252,9 @@ Ending NativeAttempt::Train() {
     End(AttemptEnded::FAILED, absl::StrCat("at step ", step(), ": ", error.what()));
   }
   control_.set_phase(v1::PHASE_UPLOADING);
-  if (outcome == engine::Outcome::kStopped) return Stopped(publisher, true);
-  if (outcome == engine::Outcome::kAbandoned) return Stopped(publisher, false);
+  if (outcome == engine::Outcome::kStopped || outcome == engine::Outcome::kAbandoned) {
+    return Stopped(publisher, control_, step(), outcome == engine::Outcome::kStopped, folder_);
+  }
   const CheckpointPublisher::Drained drained = publisher.Drain();
   if (outcome == engine::Outcome::kDiverged) {
     return {AttemptEnded::DIVERGED,
@@ -279,18 +270,6 @@ Ending NativeAttempt::Train() {
   confusion_ = trainer_->EvaluateValidation().confusion;
   return {AttemptEnded::COMPLETED,
           absl::StrCat("all ", trainer_->epochs_done(), " epochs are done")};
-}
-
-Ending NativeAttempt::Stopped(CheckpointPublisher& publisher, bool with_checkpoint) {
-  using Drained = CheckpointPublisher::Drained;
-  const std::string at = absl::StrCat("stopped at step ", step(), " (", control_.reason(), "), ");
-  if (!with_checkpoint) return {AttemptEnded::STOPPED, at + "without a checkpoint"};
-  const Drained drained = publisher.Drain();
-  if (drained == Drained::kPublished) return {AttemptEnded::STOPPED, at + "with a checkpoint"};
-  std::string message = at + "but its checkpoint is not stored";
-  if (drained == Drained::kKept) absl::StrAppend(&message, "; it is kept in ", folder_);
-  if (!publisher.trouble().empty()) absl::StrAppend(&message, ": ", publisher.trouble());
-  return {AttemptEnded::STOPPED, message};
 }
 
 }  // namespace
@@ -324,19 +303,10 @@ std::optional<v1::AttemptEnded> NativeRunner::Run(const v1::Start& start, Uplink
   } catch (const std::exception& error) {
     ending = {AttemptEnded::FAILED, absl::StrCat("at step ", attempt.step(), ": ", error.what())};
   }
-  // A checkpoint that only this host has stays; everything else of the attempt goes.
-  const std::optional<StopRequest> stop = control.stop();
-  if (!stop || stop->publish) {
-    std::error_code ignored;
-    std::filesystem::remove_all(attempt.folder(), ignored);
-  }
-  if (control.wish() >= Wish::kAbandon) return std::nullopt;
-  v1::AttemptEnded ended;
-  *ended.mutable_attempt() = start.attempt();
-  ended.set_outcome(ending.outcome);
-  ended.set_message(ending.message);
-  ended.set_step(attempt.step());
-  for (const int64_t count : attempt.TakeConfusion()) ended.add_confusion(count);
+  std::optional<AttemptEnded> ended =
+      Conclude(start, control, std::move(ending), attempt.step(), attempt.folder());
+  if (!ended) return ended;
+  for (const int64_t count : attempt.TakeConfusion()) ended->add_confusion(count);
   return ended;
 }
 

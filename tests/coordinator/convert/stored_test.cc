@@ -49,7 +49,7 @@ core::Job Job() {
   request.request_key = "key";
   request.configuration = Configuration();
   request.target = {core::TargetMetric::kValLoss, 0.3};
-  request.tuning = {false, 5, false, 6, 7};
+  request.tuning = {false, 5, false, false, 6, 7};
   request.budget = {8, 9, 10};
   request.manual = true;
   request.again = true;
@@ -74,7 +74,7 @@ core::Job Job() {
   job.best_metric = 0.0;
   job.target_met = true;
   job.retries_left = 3;
-  job.model = {"o", "s", 11, 12, 0.5, 0.25, 13, {1, 2, 3, 4}};
+  job.model = {"o", "s", 11, 12, 0.5, 0.25, 13, {1, 2, 3, 4}, {{kText, "f", 19}}};
   job.created_wall_ms = 14;
   job.ended_wall_ms = 15;
   return job;
@@ -104,6 +104,12 @@ TEST(StoredTest, EveryFieldOfTheOthersSurvives) {
                     {5},     6,
                     7,       8,
                     9,       {1, 0, -2}};
+  trial.description = kText;
+  trial.parameters = 10;
+  trial.applied = {{kText, "1", "2"}};
+  trial.note = kText;
+  ExpectRoundTrip(trial);
+  trial.configuration = {.changes = {1, 2, "adam", 0.5, 1.5, 3, 4, 0.25}};
   ExpectRoundTrip(trial);
   core::Attempt attempt{{1},
                         {2},

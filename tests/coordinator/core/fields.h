@@ -134,7 +134,7 @@ void WorkerEventFields(T& e, V visit) {
   } else if constexpr (Is<T, CheckpointDropped>) {
     visit("checkpoint", e.checkpoint);
   } else if constexpr (Is<T, NoticeSent>) {
-    visit("notice", e.notice);
+    visit("notice", e.notice), visit("trouble", e.trouble);
   }
 }
 

@@ -39,6 +39,20 @@ TEST_F(WaitingTest, WhereNothingSuitsItSaysWhatIsWanted) {
   EXPECT_EQ(Why(), "a GPU with 16.0 GiB, in pool gpu: there is none that suits");
 }
 
+TEST_F(WaitingTest, WhereNobodyRunsSuchProgramsItSaysHowSomebodyWould) {
+  AddPool("box", {});
+  Do(10, "job_submitted request=1 pool=keras");
+  state_.jobs.begin()->second.request.needs.runtime = "program-keras";
+  EXPECT_THAT(
+      Why(),
+      HasSubstr("a worker, for program-keras, in pool keras: there is none that suits; programs "
+                "run on this machine with --allow-programs"));
+  AddPool("keras", {.gpu = true, .runtimes = {"program-keras"}});
+  state_.jobs.begin()->second.request.needs.gpu = GpuWish::kNone;
+  EXPECT_EQ(Why(),
+            "a worker without a GPU, for program-keras, in pool keras: there is none that suits");
+}
+
 TEST_F(WaitingTest, WhereAllAreTakenItSaysHowMany) {
   AddPool("box", {});
   Do(10, "job_submitted request=1 spec=a");

@@ -96,6 +96,40 @@ TEST(DockerTemplateTest, NoFormOfItOpensAWayOut) {
   }
 }
 
+json ProgramRequest(const ProgramContainers& programs) {
+  const DockerHost host = GpuHost();
+  return json::parse(
+      ContainerRequest({.coordinator_id = "4f1c22aa90b1d3e5",
+                        .pool = "gpu",
+                        .coordinator = "train:7700",
+                        .image = "trainyard/program-keras",
+                        .host = host,
+                        .order = {.launch = 17, .slot = 1, .runtime = "program-keras"},
+                        .programs = programs,
+                        .host_address = "10.0.9.1",
+                        .access = true}))["HostConfig"];
+}
+
+TEST(DockerTemplateTest, AProgramsContainerSharesNothingThatItMayWrite) {
+  json expected = Request(GpuHost(), 1)["HostConfig"];
+  expected["ExtraHosts"] = {"host.docker.internal:10.0.9.1"};
+  expected["Mounts"][1].erase("Source");  // a cache of its own
+  EXPECT_EQ(ProgramRequest({}), expected);
+  for (const json& mount : ProgramRequest({})["Mounts"]) EXPECT_FALSE(mount.contains("Source"));
+}
+
+TEST(DockerTemplateTest, AProgramsContainerHasTheLimitsOfThePoolsFile) {
+  const json host =
+      ProgramRequest({.network = "inner", .processes = 512, .work_size_bytes = int64_t{1} << 30});
+  EXPECT_EQ(host["NetworkMode"], "inner");
+  EXPECT_EQ(host["PidsLimit"], 512);
+  EXPECT_EQ(host["Mounts"], json::parse(R"([{"Type": "volume", "Target": "/run/trainyard"}])"));
+  const std::string limited = "rw,exec,nosuid,nodev,size=1073741824,mode=1777";
+  EXPECT_EQ(host["Tmpfs"], (json{{"/tmp", "rw,noexec,nosuid,nodev,size=1g,mode=1777"},
+                                 {"/var/cache/trainyard", limited},
+                                 {"/var/lib/trainyard", limited}}));
+}
+
 TEST(DockerTemplateTest, ASlotWithoutLimitsHasNone) {
   const DockerHost host{.name = "small", .url = "unix:///d.sock", .cpu_slots = 1};
   const json request = Request(host, 0);
@@ -171,6 +205,21 @@ TEST(DockerAnswersTest, WhatIsNoContainerIsRefused) {
   EXPECT_EQ(ReadContainers(R"([{"Id":"ab","State":"created","Labels":null}])")->size(), 1u);
   for (const char* body : {"", "{}", "[1]", R"([{"State":"created"}])"}) {
     EXPECT_FALSE(ReadContainers(body).ok()) << body;
+  }
+}
+
+TEST(DockerAnswersTest, TheHostsAddressOnANetwork) {
+  const auto read = [](const std::string& ipam) {
+    return ReadGateway(R"({"Name": "inner", "IPAM": )" + ipam + "}");
+  };
+  EXPECT_EQ(*read(R"({"Config": [{"Subnet": "10.0.9.0/24", "Gateway": "10.0.9.1"}]})"), "10.0.9.1");
+  EXPECT_EQ(*read(R"({"Config": [{"Gateway": "10.0.9.1/24"}]})"), "10.0.9.1");
+  EXPECT_EQ(*read(R"({"Config": [{}, {"Gateway": "fd00::1"}]})"), "fd00::1");
+  for (const char* none : {"null", "{}", R"({"Config": null})", R"({"Config": [7]})", "[]"}) {
+    EXPECT_EQ(*read(none), "") << none;
+  }
+  for (const char* body : {"", "{", "[]", "{}", R"({"Name": 7})", "\xff"}) {
+    EXPECT_FALSE(ReadGateway(body).ok()) << body;
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "tests/coordinator/launch/docker_fixture.h"
 
 namespace trainyard::coordinator {
@@ -41,6 +42,35 @@ TEST_F(DockerTest, AnExitIsToldOnceWithItsCodeAndTheContainerRemovedWithItsVolum
            volumes.find("\"trainyard-cache\"") != std::string::npos;
   });
   EXPECT_EQ(told_.exits(), 0u);
+}
+
+TEST_F(DockerTest, AContainerForAProgramLeavesNoCacheBehind) {
+  ASSERT_TRUE(
+      daemon_->MakeImage("worker", "echo for another job > /var/cache/trainyard/it; exit 7"));
+  DockerPoolOptions options = Options("worker", Host());
+  options.pool.images = {{"program-keras", "worker"}};
+  for (const int64_t work_size_bytes : {int64_t{0}, int64_t{1} << 20}) {
+    options.pool.programs.work_size_bytes = work_size_bytes;
+    launcher_.reset();
+    Open(options);
+    ASSERT_TRUE(launcher_->Launch({.launch = 3, .runtime = "program-keras"}).ok());
+    EXPECT_EQ(told_.NextExit()->exit_code, 7) << Log(3);
+    WaitFor([this] { return daemon_->Containers().empty(); });
+    WaitFor([this] { return !absl::StrContains(daemon_->Call("GET", "/volumes").body, "Name"); });
+  }
+}
+
+TEST_F(DockerTest, ANetworkForProgramsThatIsNotThereIsNamedWithWhatMakesIt) {
+  ASSERT_TRUE(daemon_->MakeImage("worker", "exit 7"));
+  DockerPoolOptions options = Options("worker", Host());
+  options.pool.images["program-keras"] = "worker";
+  options.pool.programs.network = "inner";
+  Open(options);
+  Launch(1);  // a network of layers does not need it
+  const auto refused = launcher_->Launch({.launch = 2, .runtime = "program-keras"});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.status().message()),
+              HasSubstr("docker network create --internal inner"));
 }
 
 TEST_F(DockerTest, LaunchingANumberTwiceKeepsTheRunningWorker) {

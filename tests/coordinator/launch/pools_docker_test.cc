@@ -79,7 +79,7 @@ TEST(PoolsDocker, Hosts) {
       {"pools: {a: {docker: {}}}",
        "1:21: pools.a.docker: found no hosts, expected a list of Docker hosts"},
       {"pools: {a: {docker: here}}",
-       "1:21: pools.a.docker: found \"here\", expected a map with images or hosts"},
+       "1:21: pools.a.docker: found \"here\", expected a map with images, hosts or programs"},
       {Hosts("[]"),
        "2:1: pools.a.docker.hosts: found a list of 0, expected a list of 1 to 1000 hosts"},
       {Hosts("here"),
@@ -198,19 +198,68 @@ TEST(PoolsDocker, Images) {
   const auto images = [](const std::string& text) {
     return "pools: {a: {docker: {hosts: [{name: h}],\nimages: " + text + "}}}";
   };
+  const std::string any =
+      "any of native, program-keras, program-other, program-sklearn, program-torch";
   const std::string form =
       ", expected an image such as registry.example/trainyard/worker-cuda:0.1.0 or ...@sha256:...";
   ExpectRefusals({
       {images("worker"),
-       "2:9: pools.a.docker.images: found \"worker\", expected a map with native"},
-      {images("{}"), "2:9: pools.a.docker.images: found a map, expected a map with native"},
+       "2:9: pools.a.docker.images: found \"worker\", expected a map with " + any},
+      {images("{}"), "2:9: pools.a.docker.images: found a map, expected a map with " + any},
       {images("{jax: a}"),
-       "2:10: pools.a.docker.images: found the unknown runtime \"jax\", expected native"},
+       "2:10: pools.a.docker.images: found the unknown runtime \"jax\", expected " + any},
+      {images("{program: a}"),
+       "2:10: pools.a.docker.images: found the unknown runtime \"program\", expected " + any},
       {images("{native: }"), "2:18: pools.a.docker.images.native: found nothing" + form},
       {images("{native: a b}"), "2:18: pools.a.docker.images.native: found \"a b\"" + form},
       {images("{native: --privileged}"),
        "2:18: pools.a.docker.images.native: found \"--privileged\"" + form},
       {images("{native: \"a?b\"}"), "2:18: pools.a.docker.images.native: found \"a?b\"" + form},
+  });
+}
+
+TEST(PoolsDocker, WithoutImagesEachRuntimeHasItsOwnAndWithThemThereAreNoOthers) {
+  const auto keys = [](const std::string& more) {
+    std::vector<std::string> keys;
+    const auto pools =
+        PoolsFolder().Accepted("pools: {a: {docker: {hosts: [{name: h}]" + more + "}}}");
+    for (const auto& [runtime, image] : std::get<DockerPool>(pools.at(0).kind).images) {
+      keys.push_back(runtime);
+    }
+    return keys;
+  };
+  EXPECT_THAT(keys(""), ElementsAre("native", "program-keras", "program-sklearn", "program-torch"));
+  EXPECT_THAT(keys(", images: {program-other: mine}"), ElementsAre("program-other"));
+}
+
+TEST(PoolsDocker, WhatContainersForProgramsGet) {
+  const auto with = [](const std::string& programs) {
+    return "pools: {a: {docker: {hosts: [{name: h}],\nprograms: " + programs + "}}}";
+  };
+  const auto pools =
+      PoolsFolder().Accepted(with("{network: inner.net_1, processes: 64, work_size: 2GiB}"));
+  const ProgramContainers& programs = std::get<DockerPool>(pools.at(0).kind).programs;
+  EXPECT_EQ(programs.network, "inner.net_1");
+  EXPECT_EQ(programs.processes, 64);
+  EXPECT_EQ(programs.work_size_bytes, int64_t{2} << 30);
+  const std::string here = "pools.a.docker.programs";
+  ExpectRefusals({
+      {with("inner"),
+       "2:11: " + here + ": found \"inner\", expected a map with network, processes or work_size"},
+      {with("{network: host}"), "2:21: " + here +
+                                    ".network: found \"host\", expected a network of containers: "
+                                    "this one is the host's own"},
+      {with("{network: none}"), "2:21: " + here +
+                                    ".network: found \"none\", expected a network of containers: "
+                                    "from this one nothing is reached"},
+      {with("{network: \"container:x\"}"),
+       "2:21: " + here + ".network: found \"container:x\", expected the name of a Docker network"},
+      {with("{processes: 1}"),
+       "2:23: " + here + ".processes: found 1, expected a whole number from 64 to 1000000"},
+      {with("{work_size: 1}"),
+       "2:23: " + here +
+           ".work_size: found 1, expected a size with its unit (MiB, GiB, MB or GB) such as 12GiB, "
+           "from 1MiB to 65536GiB"},
   });
 }
 

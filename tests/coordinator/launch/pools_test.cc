@@ -14,7 +14,8 @@ TEST(PoolsTest, ADockerHostHasItsGpusFirstAndThenItsCpuSlots) {
                           .gpu_memory_bytes = int64_t{80} << 30,
                           .cpu_slots = 1});
   docker.hosts.push_back({.name = "cpu1", .cpu_slots = 2});
-  docker.images = {{"native", "trainyard/worker-cuda"}, {"program", "trainyard/program-keras"}};
+  docker.images = {{"native", "trainyard/worker-cuda"},
+                   {"program-keras", "trainyard/program-keras"}};
   const core::PoolSettings pool = ToSettings(
       {.name = "gpu", .labels = {{"site", "berlin"}}, .data_roots = {"/data"}, .kind = docker});
   EXPECT_EQ(pool.kind, "docker");
@@ -31,7 +32,7 @@ TEST(PoolsTest, ADockerHostHasItsGpusFirstAndThenItsCpuSlots) {
   for (const core::Abilities& can : slots) {
     EXPECT_EQ(can.labels, (core::Labels{{"site", "berlin"}}));
     EXPECT_EQ(can.data_roots, std::set<std::string>{"/data"});
-    EXPECT_EQ(can.runtimes, (std::set<std::string>{"native", "program"}));
+    EXPECT_EQ(can.runtimes, (std::set<std::string>{"native", "program-keras"}));
   }
 }
 
@@ -46,6 +47,14 @@ TEST(PoolsTest, AClusterIsOneHostWhoseWorkersMayWaitInItsQueue) {
   EXPECT_TRUE(slots[2].gpu);
   EXPECT_EQ(slots[2].gpu_memory_bytes, int64_t{40} << 30);
   EXPECT_EQ(slots[2].runtimes, (std::set<std::string>{"native"}));
+}
+
+TEST(PoolsTest, AClusterThatRunsProgramsRunsThoseOfAllFrameworks) {
+  const core::PoolSettings pool =
+      ToSettings({.name = "cluster", .kind = SlurmPool{.workers = 1, .programs = true}});
+  EXPECT_EQ(pool.hosts.at("")[0].runtimes,
+            (std::set<std::string>{"native", "program-keras", "program-torch", "program-sklearn",
+                                   "program-other"}));
 }
 
 }  // namespace

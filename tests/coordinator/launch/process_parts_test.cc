@@ -6,9 +6,9 @@
 #include <cstring>
 #include <string>
 
-#include "coordinator/launch/memory_kills.h"
 #include "coordinator/launch/process_identity.h"
 #include "gtest/gtest.h"
+#include "proto/memory_kills.h"
 
 namespace trainyard::coordinator {
 namespace {

@@ -181,6 +181,7 @@ TEST_F(SlurmLauncherTest, TheJobGetsWhatThePoolSaysAndNoneOfOurSecrets) {
                      "$TRAINYARD_ACCESS $TRAINYARD_ACCESS/token; exit 0"));
   options.pool.cores = 2;
   options.pool.time_limit_ms = 90'000;
+  options.pool.programs = true;
   options.private_urls = true;
   options.access = [](int64_t launch) {
     return AccessFiles{{"token", absl::StrCat("secret of ", launch, "\n")}, {"ca.pem", "pem"}};
@@ -196,7 +197,7 @@ TEST_F(SlurmLauncherTest, TheJobGetsWhatThePoolSaysAndNoneOfOurSecrets) {
   const std::string log = Log(42);
   EXPECT_THAT(log, HasSubstr("TRAINYARD_LAUNCH=42\n"));
   EXPECT_THAT(log, HasSubstr("TRAINYARD_COORDINATOR=10.0.0.1:7700\n"));
-  EXPECT_THAT(log, HasSubstr("args: --pool gpu --threads 2 --private-urls\n"));
+  EXPECT_THAT(log, HasSubstr("args: --pool gpu --threads 2 --private-urls --programs sandbox\n"));
   EXPECT_THAT(log, HasSubstr("secret of 42\nmode 700\nmode 400\n"));
   EXPECT_THAT(log, Not(HasSubstr("hush")));
   EXPECT_THAT(shown, HasSubstr("JobName=trainyard-gpu-42"));

@@ -29,6 +29,13 @@ class NoSource final : public SourcePreparer {
                                                 const SpecWishes&) override {
     return absl::NotFoundError("no such snapshot");
   }
+  absl::StatusOr<v1::Detection> Detect(const v1::DetectRequest& request) override {
+    if (request.url().empty()) return absl::NotFoundError("no such snapshot");
+    v1::Detection found;
+    found.set_runtime("program-keras");
+    found.add_evidence()->set_file(request.url() + "@" + request.revision());
+    return found;
+  }
   absl::StatusOr<Accepted> AcceptUpload(const std::string& sha256) override {
     return Accepted{sha256, 1};
   }
@@ -240,6 +247,30 @@ TEST_F(ClientTest, ASubmitThatMakesNoSenseIsRefused) {
   request.set_snapshot_sha256(std::string(64, 'a'));
   request.set_target(std::string(5000, '9'));
   EXPECT_EQ(submit(request), Code::INVALID_ARGUMENT);
+}
+
+TEST_F(ClientTest, DetectionIsAskedAboutOneSource) {
+  v1::Detection found;
+  const auto detect = [&](const v1::DetectRequest& request) {
+    grpc::ClientContext context;
+    return client_->Detect(&context, request, &found).error_code();
+  };
+  v1::DetectRequest request;
+  EXPECT_EQ(detect(request), Code::INVALID_ARGUMENT) << "neither snapshot nor URL";
+  request.set_url("/srv/shoes");
+  request.set_revision("main");
+  EXPECT_EQ(detect(request), Code::OK);
+  EXPECT_EQ(found.runtime(), "program-keras");
+  EXPECT_EQ(found.evidence(0).file(), "/srv/shoes@main");
+  request.set_snapshot_sha256(std::string(64, 'a'));
+  EXPECT_EQ(detect(request), Code::INVALID_ARGUMENT) << "both";
+  request.clear_url();
+  EXPECT_EQ(detect(request), Code::NOT_FOUND);
+  request.set_snapshot_sha256("../../etc/passwd");
+  EXPECT_EQ(detect(request), Code::INVALID_ARGUMENT);
+  request.set_snapshot_sha256("");
+  request.set_url(std::string(5000, 'u'));
+  EXPECT_EQ(detect(request), Code::INVALID_ARGUMENT);
 }
 
 TEST_F(ClientTest, AnUploadOverTheLimitIsRefused) {

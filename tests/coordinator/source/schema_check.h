@@ -34,6 +34,7 @@ class SchemaCheck {
     if (keyword == "anyOf") return Count(argument, value) > 0;
     if (keyword == "oneOf") return Count(argument, value) == 1;
     if (keyword == "allOf") return Count(argument, value) == argument.size();
+    if (keyword == "not") return !Matches(argument, value);
     if (keyword == "minimum") return !value.is_number() || value >= argument;
     if (keyword == "maximum") return !value.is_number() || value <= argument;
     if (keyword == "exclusiveMinimum") return !value.is_number() || value > argument;

@@ -45,6 +45,9 @@ class ScriptedPreparer final : public SourcePreparer {
                                                 const SpecWishes&) override {
     return absl::UnimplementedError("not asked for here");
   }
+  absl::StatusOr<v1::Detection> Detect(const v1::DetectRequest&) override {
+    return absl::UnimplementedError("not asked for here");
+  }
   absl::StatusOr<Accepted> AcceptUpload(const std::string&) override {
     return absl::UnimplementedError("not asked for here");
   }
@@ -201,6 +204,29 @@ TEST_F(ProjectWatcherTest, AHintNamesProjectsByNameOrUrl) {
   EXPECT_EQ(watcher_->Poke("shoes"), 1);
   EXPECT_EQ(watcher_->Poke("/srv/shoes.git"), 1);
   EXPECT_EQ(watcher_->Poke("boots"), 0);
+  Add("boots", "git@example.org:team/boots.git");
+  EXPECT_EQ(watcher_->Poke("https://example.org/team/boots"), 1) << "the same repository";
+}
+
+// Polls an hour apart.
+TEST_F(ProjectWatcherTest, AHintIsFollowedAtOnceAndIsNamedAsWhatSawThePush) {
+  watcher_.reset();
+  preparer_.SetTip(std::string(40, 'a'));
+  watcher_ = std::make_unique<ProjectWatcher>(WatcherOptions{3'600'000, 3'600'000, 2}, loop_.get(),
+                                              &preparer_);
+  performer_.watcher = watcher_.get();
+  ASSERT_TRUE(WaitFor([&] { return Jobs() == 1; }));
+  EXPECT_EQ(watcher_->LastSeen(project_).by, "poll");
+  preparer_.SetTip(std::string(40, 'b'));
+  watcher_->Poke({project_}, "hook github");
+  ASSERT_TRUE(WaitFor([&] { return Jobs() == 2; }));
+  EXPECT_EQ(watcher_->LastSeen(project_).by, "hook github");
+  EXPECT_GT(watcher_->LastSeen(project_).wall_ms, 0);
+  // One that finds nothing new leaves what was seen.
+  const int looks = preparer_.tips(kShoes);
+  watcher_->Poke({project_}, "hook push");
+  ASSERT_TRUE(WaitFor([&] { return preparer_.tips(kShoes) > looks; }));
+  EXPECT_EQ(watcher_->LastSeen(project_).by, "hook github");
 }
 
 TEST(IsLocal, TellsPathsFromHosts) {

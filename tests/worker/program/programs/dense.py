@@ -1,4 +1,5 @@
 """A dense network on numbers, in a class, with a main function."""
+
 import numpy as np
 import keras
 
@@ -9,7 +10,9 @@ class Classifier:
         self.model.add(keras.layers.Dense(24, activation="relu", name="first"))
         self.model.add(keras.layers.Dense(24, activation="relu", name="second"))
         self.model.add(keras.layers.Dense(1, activation="sigmoid", name="last"))
-        self.model.compile(loss="binary_crossentropy", optimizer="rmsprop", metrics=["binary_accuracy"])
+        self.model.compile(
+            loss="binary_crossentropy", optimizer="rmsprop", metrics=["binary_accuracy"]
+        )
 
     def train(self, x, y):
         return self.model.fit(x, y, epochs=3, batch_size=32, validation_split=0.2, verbose=0)

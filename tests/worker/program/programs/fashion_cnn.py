@@ -1,4 +1,5 @@
 """Clothes of Fashion-MNIST, sorted by a small CNN."""
+
 import keras
 from keras import layers
 from keras.datasets import fashion_mnist

@@ -1,4 +1,5 @@
 """Images sorted by the folder they lie in: today's way to write what ImageDataGenerator was for."""
+
 import os
 import sys
 
@@ -14,7 +15,9 @@ train, validation = keras.utils.image_dataset_from_directory(
 names = train.class_names
 train = train.prefetch(2)
 
-augmentation = keras.Sequential([layers.RandomFlip("horizontal"), layers.RandomTranslation(0.1, 0.1)])
+augmentation = keras.Sequential(
+    [layers.RandomFlip("horizontal"), layers.RandomTranslation(0.1, 0.1)]
+)
 
 model = keras.Sequential()
 model.add(augmentation)

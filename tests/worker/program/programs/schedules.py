@@ -1,4 +1,5 @@
 """Stops early, lowers the learning rate, keeps the best weights and reads them back."""
+
 import numpy as np
 import keras
 
@@ -18,7 +19,9 @@ def schedule(epoch, rate):
 
 
 callbacks = [
-    keras.callbacks.EarlyStopping(monitor="val_loss", patience=3, restore_best_weights=True),
+    keras.callbacks.EarlyStopping(
+        monitor="val_loss", patience=2, min_delta=0.2, restore_best_weights=True
+    ),
     keras.callbacks.LearningRateScheduler(schedule),
     keras.callbacks.ModelCheckpoint("best.keras", monitor="val_loss", save_best_only=True),
     keras.callbacks.CSVLogger("log.csv"),

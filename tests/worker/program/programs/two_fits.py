@@ -1,4 +1,5 @@
 """A frozen base first, then all of it: the usual fine-tuning."""
+
 import numpy as np
 import keras
 from keras import layers
@@ -8,7 +9,9 @@ rng = np.random.default_rng(1)
 y = rng.integers(0, 3, 900)
 x = rng.normal(size=(900, 12, 12, 1)).astype("float32") + y[:, None, None, None] * 0.7
 
-base = keras.Sequential([layers.Conv2D(8, 3, activation="relu"), layers.MaxPooling2D()], name="base")
+base = keras.Sequential(
+    [layers.Conv2D(8, 3, activation="relu"), layers.MaxPooling2D()], name="base"
+)
 base.trainable = False
 inputs = keras.Input((12, 12, 1))
 h = base(inputs)
@@ -22,6 +25,8 @@ print("first", first.epoch, model.evaluate(x[700:], y[700:], verbose=0)[1] > 0)
 
 base.trainable = True
 model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy", metrics=["accuracy"])
-second = model.fit(x[:700], y[:700], epochs=4, batch_size=50, validation_data=(x[700:], y[700:]), verbose=0)
+second = model.fit(
+    x[:700], y[:700], epochs=4, batch_size=50, validation_data=(x[700:], y[700:]), verbose=0
+)
 print("second", second.epoch, len(second.history["val_accuracy"]))
 print("trained", len(model.trainable_weights))

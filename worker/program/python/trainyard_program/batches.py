@@ -69,14 +69,20 @@ def change(arguments, wanted):
         arguments["batch_size"] = wanted
     elif _is_dataset(x):
         if size is None:
-            channel.note("batch_size: the data set is not batched by `batch`, so it is left as it is")
+            channel.note(
+                "batch_size: the data set is not batched by `batch`, so it is left as it is"
+            )
             return None
         # `rebatch` keeps what stands behind the old batches, such as augmentation.
-        arguments["x"] = x.rebatch(wanted).prefetch(2) if hasattr(x, "rebatch") else x.unbatch().batch(wanted)
+        arguments["x"] = (
+            x.rebatch(wanted).prefetch(2) if hasattr(x, "rebatch") else x.unbatch().batch(wanted)
+        )
     elif size is not None and _resize(x, size, wanted):
         pass
     else:
-        channel.note(f"batch_size: the program's {type(x).__name__} makes its own batches, so they are left")
+        channel.note(
+            f"batch_size: the program's {type(x).__name__} makes its own batches, so they are left"
+        )
         return None
     if arguments["steps_per_epoch"]:
         arguments["steps_per_epoch"] = max(1, round(arguments["steps_per_epoch"] * size / wanted))

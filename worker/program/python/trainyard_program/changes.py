@@ -93,7 +93,10 @@ class Changes:
                 made.append(("fit.batch_size",) + sizes)
         if model in self._rate_factors:
             optimizers.scale_schedulers(
-                callbacks, self._rate_factors[model], self.wanted.get("learning_rate"), arguments["epochs"]
+                callbacks,
+                self._rate_factors[model],
+                self.wanted.get("learning_rate"),
+                arguments["epochs"],
             )
         _merge(diff, made)
 
@@ -105,7 +108,9 @@ class Changes:
         if self._epochs_factor is None:
             self._epochs_factor = self.wanted["epochs"] / max(1, last - first)
         elif self._epochs_factor != 1:
-            channel.note("epochs: the program calls fit several times; the later calls keep their proportion")
+            channel.note(
+                "epochs: the program calls fit several times; the later calls keep their proportion"
+            )
         arguments["initial_epoch"] = round(first * self._epochs_factor)
         count = max(1, round((last - first) * self._epochs_factor)) if last > first else 0
         arguments["epochs"] = arguments["initial_epoch"] + count
@@ -117,7 +122,10 @@ class Changes:
         """The diff for the `model` line: path, from, to."""
         self._told.add(model)
         diff = self._diffs.get(model, [])
-        return [{"path": path, "from": _text(before), "to": _text(after)} for path, before, after in diff]
+        return [
+            {"path": path, "from": _text(before), "to": _text(after)}
+            for path, before, after in diff
+        ]
 
 
 def _merge(diff, made):
@@ -137,8 +145,11 @@ def _check(name, wanted):
         return
     types, smallest = KNOWN[name]
     value = wanted[name]
+    if value in (0, "", None) and value is not False:  # as the program has it
+        del wanted[name]
+        return
     is_type = isinstance(value, types) and not isinstance(value, bool)
-    too_small = is_type and smallest is not None and (value < smallest or (smallest == 0 and value == 0))
+    too_small = is_type and smallest is not None and value < smallest
     if not is_type or too_small or (name == "dropout" and value >= 1):
         channel.fail(f"changes.{name}: found {value!r}, expected {_expected(name)}")
 

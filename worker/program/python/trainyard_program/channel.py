@@ -5,7 +5,9 @@ import os
 import sys
 import time
 
-EXIT_REFUSED = 70  # a change that does not fit the model, a checkpoint that does not fit the program
+EXIT_REFUSED = (
+    70  # a change that does not fit the model, a checkpoint that does not fit the program
+)
 
 _last_step_s = 0.0
 _last_phase = None

@@ -1,11 +1,11 @@
 """Entries of TRAINYARD_CHECKPOINT_DIR: `epoch-00003/` with what people want and what continuing needs.
 
-    model.keras      the model, whole (model.weights.h5 where Keras cannot save it whole)
-    variables.npz    weights, optimizer and random generators of the model in training
-    model-1.npz      the same of each model whose fit is over, as it was left
-    best-0.npz       best weights that the program's EarlyStopping keeps in memory
-    files/           what the program's ModelCheckpoint and CSVLogger wrote
-    state.json       how far the program has come; written by `run`
+model.keras      the model, whole (model.weights.h5 where Keras cannot save it whole)
+variables.npz    weights, optimizer and random generators of the model in training
+model-1.npz      the same of each model whose fit is over, as it was left
+best-0.npz       best weights that the program's EarlyStopping keeps in memory
+files/           what the program's ModelCheckpoint and CSVLogger wrote
+state.json       how far the program has come; written by `run`
 """
 
 import json
@@ -34,15 +34,21 @@ class Store:
                 state = json.load(file)
             if state["version"] != 1:
                 raise ValueError(f"version {state['version']}, expected 1")
+            shutil.rmtree(self._finished, ignore_errors=True)  # later than the entry, perhaps
             for name in os.listdir(self.resume_from):
                 if name.startswith("model-"):
-                    user_callbacks.copy(os.path.join(self.resume_from, name), os.path.join(self._finished, name))
+                    os.makedirs(self._finished, exist_ok=True)
+                    _link(os.path.join(self.resume_from, name), os.path.join(self._finished, name))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            channel.fail(f"the checkpoint {self.resume_from} cannot be continued from: {path}: {error}")
+            channel.fail(
+                f"the checkpoint {self.resume_from} cannot be continued from: {path}: {error}"
+            )
         return state
 
     def load_current(self, model):
-        variables.load(model, os.path.join(self.resume_from, "variables.npz"), optimizer_must_fit=True)
+        variables.load(
+            model, os.path.join(self.resume_from, "variables.npz"), optimizer_must_fit=True
+        )
 
     def load_finished(self, model, number):
         path = os.path.join(self._finished, f"model-{number}.npz")
@@ -75,7 +81,9 @@ class Store:
             entry = f"files/{index}-{os.path.basename(path)}"
             user_callbacks.copy(path, os.path.join(temporary, entry))
             inside = os.path.abspath(path).startswith(os.getcwd() + os.sep)
-            state["files"].append({"path": os.path.relpath(path) if inside else path, "entry": entry})
+            state["files"].append(
+                {"path": os.path.relpath(path) if inside else path, "entry": entry}
+            )
         _save_model(keras, model, temporary)
         with open(os.path.join(temporary, "state.json"), "w", encoding="utf-8") as file:
             json.dump(state, file)

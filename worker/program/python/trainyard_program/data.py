@@ -24,7 +24,11 @@ def _plain(name):
 def _configured():
     folder = os.environ.get("TRAINYARD_DATA_DIR")
     try:
-        return {name: os.path.join(folder, name) for name in sorted(os.listdir(folder))} if folder else {}
+        return (
+            {name: os.path.join(folder, name) for name in sorted(os.listdir(folder))}
+            if folder
+            else {}
+        )
     except OSError:
         return {}
 

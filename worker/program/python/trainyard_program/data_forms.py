@@ -13,7 +13,10 @@ import tarfile
 import numpy
 
 IDX = re.compile(r"(train|t10k|test)[-_.]?(images|labels)[-_.]idx[13][-_.]ubyte(\.gz)?$")
-NPZ_NAMES = (("x_train", "y_train", "x_test", "y_test"), ("train_images", "train_labels", "test_images", "test_labels"))
+NPZ_NAMES = (
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+)
 CIFAR_SIDE = 32
 CIFAR_BYTES = 3 * CIFAR_SIDE * CIFAR_SIDE
 
@@ -28,7 +31,11 @@ def load(name, path, label_mode="fine"):
         arrays = _from_cifar(files, name == "cifar100", label_mode)
     if arrays is None:
         found = ", ".join(sorted(files.names())[:8]) or "nothing"
-        wanted = "IDX files or an NPZ" if "mnist" in name else "CIFAR's binary or Python files, or an NPZ"
+        wanted = (
+            "IDX files or an NPZ"
+            if "mnist" in name
+            else "CIFAR's binary or Python files, or an NPZ"
+        )
         raise ValueError(f"{path}: expected {wanted}, found {found}")
     x_train, y_train, x_test, y_test = arrays
     for part, x, y in (("training", x_train, y_train), ("test", x_test, y_test)):
@@ -116,13 +123,18 @@ def _from_cifar(files, is_100, label_mode):
     test = ["test"] if is_100 else ["test_batch"]
     for end, read in ((".bin", _cifar_binary), ("", _cifar_pickle)):
         if all(name + end in names for name in train + test):
-            parts = [[read(files, name + end, is_100, label_mode) for name in group] for group in (train, test)]
+            parts = [
+                [read(files, name + end, is_100, label_mode) for name in group]
+                for group in (train, test)
+            ]
             return [numpy.concatenate([one[i] for one in part]) for part in parts for i in (0, 1)]
     return None
 
 
 def _images(rows):
-    return numpy.ascontiguousarray(rows.reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE).transpose(0, 2, 3, 1))
+    return numpy.ascontiguousarray(
+        rows.reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE).transpose(0, 2, 3, 1)
+    )
 
 
 def _cifar_binary(files, name, is_100, label_mode):

@@ -6,7 +6,8 @@ LAYERS_SHOWN = 12
 
 
 def snake(name):
-    name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
+    """conv2d for Conv2D, max_pooling2d for MaxPooling2D: as Keras names its layers."""
+    name = re.sub(r"([a-z])([A-Z])", r"\1_\2", name)
     return re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name).lower()
 
 

@@ -9,7 +9,13 @@ import time
 from trainyard_program import channel, user_callbacks, variables
 from trainyard_program.describe import describe
 
-ACCURACIES = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy", "binary_accuracy")
+ACCURACIES = (
+    "accuracy",
+    "acc",
+    "sparse_categorical_accuracy",
+    "categorical_accuracy",
+    "binary_accuracy",
+)
 
 
 def accuracy_of(logs):
@@ -17,7 +23,11 @@ def accuracy_of(logs):
     for name in ACCURACIES:
         if name in logs:
             return logs[name]
-    ends = [name for name in logs if name.endswith(("_accuracy", "_acc")) and not name.startswith("val_")]
+    ends = [
+        name
+        for name in logs
+        if name.endswith(("_accuracy", "_acc")) and not name.startswith("val_")
+    ]
     return logs[ends[0]] if len(ends) == 1 else None
 
 
@@ -75,7 +85,9 @@ class Epochs:
             try:
                 self.restores(self.model)
             except (variables.Mismatch, OSError, KeyError, ValueError) as error:
-                channel.fail(f"the checkpoint does not fit the program's model '{self.model.name}': {error}")
+                channel.fail(
+                    f"the checkpoint does not fit the program's model '{self.model.name}': {error}"
+                )
         self._tell_model()
         channel.phase("training")
 
@@ -121,11 +133,13 @@ class Epochs:
             self.record["history"].setdefault(name, []).append(value)
         line = {"epoch": self.run.epochs + len(self.record["epoch"]), "step": self.run.step}
         line.update(figures_of(logs))
-        validation = {name[len("val_") :]: value for name, value in logs.items() if name.startswith("val_")}
+        validation = {
+            name[len("val_") :]: value for name, value in logs.items() if name.startswith("val_")
+        }
         line.update({f"val_{name}": value for name, value in figures_of(validation).items()})
         rate = learning_rate_of(self.model, logs)
         if rate is not None:
-            line["learning_rate"] = rate
+            line["learning_rate"] = float(f"{rate:.6g}")  # a float32
         line["seconds"] = round(seconds, 3)
         train_seconds = seconds if self._train_seconds is None else self._train_seconds
         images = self.images(self.run.step - self._first_step)

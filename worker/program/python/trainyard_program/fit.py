@@ -39,7 +39,9 @@ class Fit:
             self.ours.restores = lambda model: run.store.load_finished(model, stored["model"])
             return
         next_epoch = stored["next_epoch"]
-        if next_epoch < stored["epochs"]:  # not stopped early; the number of epochs may have been changed since
+        if (
+            next_epoch < stored["epochs"]
+        ):  # not stopped early; the number of epochs may have been changed since
             arguments["initial_epoch"] = min(next_epoch, arguments["epochs"])
             stored["epochs"] = arguments["epochs"]
         else:

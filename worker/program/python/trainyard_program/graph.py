@@ -15,7 +15,13 @@ WIDTHS = {
     "Dense": "units",
 }
 # Layers with weights that may stand between the head and the output.
-NORMALISING = ("BatchNormalization", "LayerNormalization", "GroupNormalization", "UnitNormalization", "PReLU")
+NORMALISING = (
+    "BatchNormalization",
+    "LayerNormalization",
+    "GroupNormalization",
+    "UnitNormalization",
+    "PReLU",
+)
 FLATTENING = (
     "Flatten",
     "GlobalAveragePooling1D",
@@ -98,7 +104,9 @@ class Graph:
         heads = self.heads()
         if len(heads) != 1:
             names = ", ".join(named(layer) for layer in heads) or "none"
-            raise Refused(f"{change}: expected one layer that makes the model's output, found {names}")
+            raise Refused(
+                f"{change}: expected one layer that makes the model's output, found {names}"
+            )
         return heads[0]
 
 

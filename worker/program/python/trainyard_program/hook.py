@@ -6,7 +6,12 @@ import threading
 
 KERAS = ("keras", "tf_keras")
 DATA_SETS = ("mnist", "fashion_mnist", "cifar10", "cifar100")
-DATA_FOLDERS = ("keras.src.datasets", "keras.datasets", "tf_keras.src.datasets", "tf_keras.datasets")
+DATA_FOLDERS = (
+    "keras.src.datasets",
+    "keras.datasets",
+    "tf_keras.src.datasets",
+    "tf_keras.datasets",
+)
 
 
 class PostImportFinder:
@@ -66,5 +71,7 @@ def _data_set_imported(module):
 
 def install():
     actions = {name: _keras_imported for name in KERAS}
-    actions.update({f"{folder}.{name}": _data_set_imported for folder in DATA_FOLDERS for name in DATA_SETS})
+    actions.update(
+        {f"{folder}.{name}": _data_set_imported for folder in DATA_FOLDERS for name in DATA_SETS}
+    )
     sys.meta_path.insert(0, PostImportFinder(actions))

@@ -20,7 +20,11 @@ def cells_of(path):
         with open(path, encoding="utf-8") as file:
             notebook = json.load(file)
         cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
-        sources = [cell.get("source", cell.get("input", "")) for cell in cells if cell["cell_type"] == "code"]
+        sources = [
+            cell.get("source", cell.get("input", ""))
+            for cell in cells
+            if cell["cell_type"] == "code"
+        ]
     except OSError as error:
         sys.exit(f"trainyard: error: {path}: {error.strerror}")
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -39,7 +43,11 @@ def without_magics(source, number):
         lines[0] = ""
     for index, line in enumerate(lines):
         text = line.strip()
-        if text.startswith(("%", "!", "?")) or (text.endswith("?") and "#" not in text) or ASSIGNED_SHELL.match(line):
+        if (
+            text.startswith(("%", "!", "?"))
+            or (text.endswith("?") and "#" not in text)
+            or ASSIGNED_SHELL.match(line)
+        ):
             channel.note(f"cell {number}, line {index + 1} is left out: {text}")
             lines[index] = line[: len(line) - len(line.lstrip())] + "pass"
     return "\n".join(lines)
@@ -65,7 +73,9 @@ def run(path):
 
 def _tell(error, name):
     """The traceback without our own frames, and the cell and line in one."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name
+    ]
     line = error.lineno if isinstance(error, SyntaxError) else (frames[-1].lineno if frames else 0)
     if sys.excepthook is sys.__excepthook__:
         traceback.print_exception(type(error), error, error.__traceback__.tb_next)

@@ -9,7 +9,15 @@ import io
 
 from trainyard_program.refused import Refused
 
-KEPT = ("clipnorm", "clipvalue", "global_clipnorm", "weight_decay", "use_ema", "ema_momentum", "ema_overwrite_frequency")
+KEPT = (
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "weight_decay",
+    "use_ema",
+    "ema_momentum",
+    "ema_overwrite_frequency",
+)
 # What a schedule's configuration calls learning rates; all else in it is relative or counts steps.
 RATES = ("initial_learning_rate", "warmup_target", "end_learning_rate", "values")
 PROBED_STEPS = (0, 1, 10, 100, 1000, 10000)
@@ -73,8 +81,12 @@ def rate_of(keras, optimizer):
         return _round(float(rate))
     config = _config_of(rate)
     rates = [config[key] for key in RATES if key in config and config[key] is not None]
-    flat = [value for part in rates for value in (part if isinstance(part, (list, tuple)) else [part])]
-    return _round(max([float(value) for value in flat] or [float(rate(step)) for step in PROBED_STEPS]))
+    flat = [
+        value for part in rates for value in (part if isinstance(part, (list, tuple)) else [part])
+    ]
+    return _round(
+        max([float(value) for value in flat] or [float(rate(step)) for step in PROBED_STEPS])
+    )
 
 
 def _round(value):
@@ -123,7 +135,10 @@ def _scaled_schedule(keras):
             return self.schedule(step) * self.factor
 
         def get_config(self):
-            schedule = {"class_name": type(self.schedule).__name__, "config": _config_of(self.schedule)}
+            schedule = {
+                "class_name": type(self.schedule).__name__,
+                "config": _config_of(self.schedule),
+            }
             return {"schedule": schedule, "factor": self.factor}
 
     return ScaledSchedule
@@ -136,7 +151,9 @@ def scale_schedulers(callbacks, factor, wanted, epochs):
     the rate that it would see without us.
     """
     for callback in callbacks:
-        if type(callback).__name__ != "LearningRateScheduler" or hasattr(callback, "_trainyard_factor"):
+        if type(callback).__name__ != "LearningRateScheduler" or hasattr(
+            callback, "_trainyard_factor"
+        ):
             continue
         if wanted is not None:
             highest = _highest(callback.schedule, wanted / factor, epochs)

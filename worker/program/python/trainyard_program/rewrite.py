@@ -6,6 +6,7 @@ they are. The model object then takes the new graph.
 """
 
 import functools
+import types
 
 from trainyard_program import channel, describe
 from trainyard_program.graph import (
@@ -22,6 +23,7 @@ from trainyard_program.graph import (
 from trainyard_program.refused import Refused
 
 WIDTH_STEP = 4
+KERAS_MODULES = ("keras.", "tf_keras.", "tensorflow.", "builtins")
 
 
 def is_buildable(model):
@@ -49,9 +51,10 @@ def _is_plain(keras, model):
     if not is_buildable(model):
         return False
     own = keras.Sequential if is_sequential(model) else keras.Model
-    program_made = [c for c in type(model).__mro__ if not c.__module__.startswith(("keras.", "tf_keras."))]
-    made_init = any("__init__" in vars(c) or "call" in vars(c) for c in program_made if c.__module__ != "builtins")
-    return isinstance(model, own) and not made_init
+    programs = [c for c in type(model).__mro__ if not c.__module__.startswith(KERAS_MODULES)]
+    return isinstance(model, own) and not any(
+        "__init__" in vars(c) or "call" in vars(c) for c in programs
+    )
 
 
 class Plan:
@@ -100,7 +103,9 @@ class Plan:
             if after != before:
                 self._edit(layer, key, before, after)
         if not candidates:
-            raise Refused(f"width: model '{self.model.name}' has no hidden convolution or Dense layer that trains")
+            raise Refused(
+                f"width: model '{self.model.name}' has no hidden convolution or Dense layer that trains"
+            )
 
     def _inner_width(self, model, factor, makes_output):
         """A model within the model is changed in its place too, so that the program's name for it stays true."""
@@ -109,7 +114,9 @@ class Plan:
         if describe.signature(model) in self.made:
             return 1
         if not _is_plain(self.keras, model):
-            raise Refused(f"width: {named(model)} within model '{self.model.name}' is of the program's own class")
+            raise Refused(
+                f"width: {named(model)} within model '{self.model.name}' is of the program's own class"
+            )
         if makes_output and not [l for l in Graph(model).layers if kind(l) in WIDTHS][1:]:
             return 0
         inner = Plan(self.keras, model, {}, self.made)
@@ -134,14 +141,19 @@ class Plan:
 
     def _convs(self, count):
         head = self.graph.head("added_convs")
-        flats = self.graph.back_from(self.graph.parents[id(head)], lambda layer: kind(layer) in FLATTENING)
+        flats = self.graph.back_from(
+            self.graph.parents[id(head)], lambda layer: kind(layer) in FLATTENING
+        )
         if "Conv" in kind(head):  # it makes the output itself, and is flattened afterwards
             flats = [head]
         if len(flats) != 1:
             names = ", ".join(named(layer) for layer in flats) or "none"
-            raise Refused(f"added_convs: expected one Flatten or global pooling before the head, found {names}")
+            raise Refused(
+                f"added_convs: expected one Flatten or global pooling before the head, found {names}"
+            )
         convs = self.graph.back_from(
-            self.graph.parents[id(flats[0])], lambda layer: kind(layer) in WIDTHS and "Conv" in kind(layer)
+            self.graph.parents[id(flats[0])],
+            lambda layer: kind(layer) in WIDTHS and "Conv" in kind(layer),
         )
         if not convs:
             raise Refused(f"added_convs: there is no convolution before {named(flats[0])}")
@@ -157,7 +169,9 @@ class Plan:
                 data_format=like.data_format,
                 name=f"trainyard_conv_{number}",
             )
-            self._insert(flats[0], layer, f"Conv{rank}D(filters={filters}, kernel_size=3, activation=relu)")
+            self._insert(
+                flats[0], layer, f"Conv{rank}D(filters={filters}, kernel_size=3, activation=relu)"
+            )
 
     def _dense(self, units):
         head = self.graph.head("added_dense")
@@ -184,15 +198,17 @@ class Placer:
 
     def __init__(self, plan):
         self._plan = plan
+        self._shapes = {id(layer): _input_shapes(layer) for layer in plan.graph.layers}
         self._stand_ins = {}  # id of a layer -> what is called in its place
         self._inserted = set()
-        self.kept = []  # layers that stay the objects they are
 
     def __call__(self, layer, *args, **kwargs):
         before = self._plan.before.get(id(layer), ())
         if before:
             if id(layer) in self._inserted:
-                raise Refused(f"{named(layer)} is called several times, so nothing can be put before it")
+                raise Refused(
+                    f"{named(layer)} is called several times, so nothing can be put before it"
+                )
             if len(_shapes(args)) != 1:
                 raise Refused(f"{named(layer)} has several inputs, so nothing can be put before it")
             self._inserted.add(id(layer))
@@ -203,10 +219,9 @@ class Placer:
     def stand_in(self, layer, args=None):
         if id(layer) not in self._stand_ins:
             edits = self._plan.edits.get(id(layer))
-            moved = args is not None and _shapes(args) != _input_shapes(layer)
+            moved = args is not None and _shapes(args) != self._shapes[id(layer)]
             if is_model(layer) or not (edits or moved) or not hasattr(layer, "weights"):
                 self._stand_ins[id(layer)] = layer
-                self.kept.append(layer)
             else:
                 self._stand_ins[id(layer)] = _remade(layer, edits or {})
         return self._stand_ins[id(layer)]
@@ -225,7 +240,9 @@ def _call(layer, *args, **kwargs):
     try:
         return layer(*args, **kwargs)
     except Exception as error:
-        raise Refused(f"the changes do not fit layer {named(layer)}: {_first_line(error)}") from None
+        raise Refused(
+            f"the changes do not fit layer {named(layer)}: {_first_line(error)}"
+        ) from None
 
 
 def _first_line(error):
@@ -258,7 +275,9 @@ def _rebuild(model, plan):
     placer = Placer(plan)
     if is_sequential(model):
         _rebuild_sequential(model, plan, placer)
-    elif hasattr(model, "_run_through_graph"):
+        return
+    _drop_nodes(model, plan.graph.layers)
+    if hasattr(model, "_run_through_graph"):
         _rebuild_functional(model, placer)
     else:
         _rebuild_functional_legacy(model, placer)
@@ -268,39 +287,42 @@ def _rebuild_sequential(model, plan, placer):
     layers = []
     tensor = model.inputs[0] if model.built and getattr(model, "inputs", None) else None
     for layer in model.layers:
-        for new in plan.before.get(id(layer), ()):
-            layers.append(new)
+        layers += plan.before.get(id(layer), [])
         if tensor is not None:
             tensor = placer(layer, tensor)
         layers.append(placer.stand_in(layer))
-    legacy = not hasattr(model, "_maybe_rebuild")
-    first = None if legacy else model._layers[0]
-    for layer in layers:  # forget the calls above; the model makes its own
-        del layer._inbound_nodes[-1 if is_model(layer) else 0 :]
-    if legacy:
-        _refill_legacy(model, layers)
-        return
-    while model._layers:
-        model.pop(rebuild=False)
-    for layer in ([first] if kind(first) == "InputLayer" else []) + layers:
-        model.add(layer, rebuild=False)
-    model._maybe_rebuild()
-
-
-def _refill_legacy(model, layers):
-    inputs = model.inputs if getattr(model, "_has_explicit_input_shape", False) else None
+    if tensor is not None:
+        for layer in layers:  # forget the calls above; the model makes its own
+            del layer._inbound_nodes[-1]
+    if hasattr(model, "_maybe_rebuild"):
+        first = model._layers[:1]
+        pop, add = functools.partial(model.pop, rebuild=False), functools.partial(
+            model.add, rebuild=False
+        )
+        layers = [layer for layer in first if kind(layer) == "InputLayer"] + layers
+    else:
+        first = model.inputs[:1] if getattr(model, "_has_explicit_input_shape", False) else []
+        pop, add = model.pop, model.add
+        layers = list(first) + layers
     while model.layers:
-        model.pop()
-    if inputs:
+        pop()
+    if hasattr(model, "_maybe_rebuild"):
+        model._layers.clear()
+    else:
         model._self_tracked_trackables = []
-        model.add(inputs[0])
     for layer in layers:
-        model.add(layer)
+        if not is_model(layer) and kind(layer) != "InputLayer" and hasattr(layer, "_inbound_nodes"):
+            del layer._inbound_nodes[:]  # else `layer.output` would be its output in the old graph
+        add(layer)
+    if hasattr(model, "_maybe_rebuild"):
+        model._maybe_rebuild()
 
 
 def _drop_nodes(model, layers):
-    """So that `layer.output` of a layer that stays is its output in the new graph."""
-    old = {id(node) for nodes in model._nodes_by_depth.values() for node in nodes}
+    """So that `layer.output` of a layer that stays will be its output in the new graph."""
+    old = {
+        id(node) for nodes in model._nodes_by_depth.values() for node in nodes if not node.is_input
+    }
     for layer in layers:
         layer._inbound_nodes[:] = [node for node in layer._inbound_nodes if id(node) not in old]
 
@@ -309,13 +331,12 @@ def _rebuild_functional(model, placer):
     outputs = model._run_through_graph(
         model.inputs, operation_fn=lambda operation: functools.partial(placer, operation)
     )
-    _drop_nodes(model, placer.kept)
     inputs, name, trainable = model._inputs_struct, model.name, model.trainable
     before = dict(vars(model))
-    made_by_new = vars(type(model).__new__(type(model), inputs, outputs))
-    for key in list(vars(model)):
-        if key not in made_by_new:
-            object.__delattr__(model, key)
+    # As a new object begins; but functions that Keras makes for each object hold on to theirs.
+    vars(model).clear()
+    for key, value in vars(type(model).__new__(type(model), inputs, outputs)).items():
+        vars(model)[key] = before[key] if isinstance(value, types.FunctionType) else value
     type(model).__init__(model, inputs, outputs, name=name)
     for key, value in before.items():  # what the program put there
         if not key.startswith("_") and key not in vars(model):
@@ -332,9 +353,12 @@ def _rebuild_functional_legacy(model, placer):
         for node in model._nodes_by_depth[depth]:
             if node.is_input:
                 continue
-            args, kwargs = node.map_arguments({key: [value] * len(node.flat_input_ids) for key, value in tensors.items()})
+            args, kwargs = node.map_arguments(
+                {key: [value] * len(node.flat_input_ids) for key, value in tensors.items()}
+            )
             outputs = placer(operation_of(node), *args, **kwargs)
             tensors.update(zip(node.flat_output_ids, tf.nest.flatten(outputs)))
     flat = [tensors[str(id(tensor))] for tensor in model.outputs]
-    _drop_nodes(model, placer.kept)
-    model._init_graph_network(model._nested_inputs, tf.nest.pack_sequence_as(model._nested_outputs, flat))
+    model._init_graph_network(
+        model._nested_inputs, tf.nest.pack_sequence_as(model._nested_outputs, flat)
+    )

@@ -23,8 +23,12 @@ class Run:
         self.step = 0
         self.files = []  # of ModelCheckpoint and CSVLogger in finished fits
         self.trained_on = lambda: None  # the data of the last fit
-        self.busy = False  # inside a fit or an evaluation: what it calls itself is not the program's
-        self._models = weakref.WeakKeyDictionary()  # model -> its number, in the order of first fits
+        self.busy = (
+            False  # inside a fit or an evaluation: what it calls itself is not the program's
+        )
+        self._models = (
+            weakref.WeakKeyDictionary()
+        )  # model -> its number, in the order of first fits
         self._owner = None
 
     def owns(self):

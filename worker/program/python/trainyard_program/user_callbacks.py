@@ -8,14 +8,29 @@ import shutil
 
 import numpy
 
+HELD = {
+    "params",
+    "model",
+    "_model",
+    "min_delta",
+    "monitor_op",
+}  # what Keras gives to or derives from each
 KERAS_MODULES = ("keras.", "tf_keras.", "tensorflow.")
-# Of Keras' own callbacks, those that decide by what they have seen.
-STATEFUL = ("EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint")
+# Of Keras' own callbacks, those that decide by what they have seen, and what they have seen.
+SEEN = {
+    "EarlyStopping": ("wait", "best", "best_epoch", "stopped_epoch"),
+    "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),
+    "ModelCheckpoint": ("best",),
+}
 
 
-def _is_stateful(callback):
-    kind = type(callback)
-    return kind.__name__ in STATEFUL or not (kind.__module__ + ".").startswith(KERAS_MODULES)
+def _attributes(callback):
+    """Names of what makes up a callback's state; of the program's own classes all that JSON can hold."""
+    for kind in type(callback).__mro__:
+        if (kind.__module__ + ".").startswith(KERAS_MODULES):
+            own = () if kind is type(callback) else vars(callback)
+            return {*own, *SEEN.get(kind.__name__, ())} - HELD
+    return set(vars(callback)) - HELD
 
 
 def _plain(value):
@@ -28,12 +43,11 @@ def capture(callbacks):
     states = []
     for callback in callbacks:
         state = {}
-        for name, value in vars(callback).items() if _is_stateful(callback) else ():
-            if name not in ("params", "model", "_model"):
-                try:
-                    state[name] = _plain(value)
-                except (TypeError, ValueError):
-                    continue
+        for name in sorted(_attributes(callback)):
+            try:
+                state[name] = _plain(getattr(callback, name, None))
+            except (TypeError, ValueError):  # a model, a function, a file: no state of training
+                continue
         states.append({"class": type(callback).__name__, "state": state})
     return states
 
@@ -43,7 +57,7 @@ def restore(callbacks, states):
         if type(callback).__name__ != stored["class"]:
             continue
         for name, value in stored["state"].items():
-            if name in vars(callback):
+            if hasattr(callback, name):
                 setattr(callback, name, value)
 
 

@@ -47,11 +47,15 @@ def save(model, path):
 
 def _assign(group, stored, variables):
     if len(stored) != len(variables):
-        raise Mismatch(f"it has {len(stored)} {group} variables, the program's model {len(variables)}")
+        raise Mismatch(
+            f"it has {len(stored)} {group} variables, the program's model {len(variables)}"
+        )
     for (key, array), variable in zip(stored, variables):
         if tuple(array.shape) != tuple(variable.shape):
             name = key.split(":", 2)[2]
-            raise Mismatch(f"{name} has shape {tuple(array.shape)}, the program's {tuple(variable.shape)}")
+            raise Mismatch(
+                f"{name} has shape {tuple(array.shape)}, the program's {tuple(variable.shape)}"
+            )
     for (_, array), variable in zip(stored, variables):
         variable.assign(array)
 
@@ -75,5 +79,9 @@ def load(model, path, optimizer_must_fit):
 
 def _build_optimizer(model):
     optimizer = getattr(model, "optimizer", None)
-    if optimizer is not None and hasattr(optimizer, "build") and not getattr(optimizer, "built", False):
+    if (
+        optimizer is not None
+        and hasattr(optimizer, "build")
+        and not getattr(optimizer, "built", False)
+    ):
         optimizer.build(model.trainable_variables)

@@ -1,0 +1,3 @@
+from network import model
+
+model.fit(None)

@@ -1,0 +1,5 @@
+import helper
+import keras
+
+model = keras.Sequential([keras.layers.Dense(2)])
+helper.train_model(model)

@@ -1,0 +1,3 @@
+import jax
+
+gradient = jax.grad(lambda w: (w * w).sum())

@@ -1,0 +1,5 @@
+import keras
+from work.fit import fit
+
+if __name__ == "__main__":
+    fit(keras.Sequential([keras.layers.Conv3D(1, 1)]))

@@ -1,0 +1,5 @@
+import keras
+from train import model
+
+model.fit(None)
+print(model.evaluate(None))

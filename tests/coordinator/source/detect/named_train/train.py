@@ -1,0 +1,4 @@
+from model import build
+
+model = build()
+model.fit(None)

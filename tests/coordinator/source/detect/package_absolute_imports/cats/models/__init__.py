@@ -1,0 +1,1 @@
+from cats.models.cnn import build

@@ -198,6 +198,18 @@ class LayersTest(unittest.TestCase):
         self.assertFalse(imported.has_weights)
         self.assertNotIn("\nweights:", imported.spec)
 
+    def test_files_of_keras_2(self):
+        import tf_keras
+        from tf_keras import layers as L2
+
+        x = inputs = tf_keras.Input((10, 10, 3))
+        x = L2.BatchNormalization()(L2.Conv2D(4, 3, padding="same")(x))
+        x = L2.Add()([x, L2.DepthwiseConv2D(3, padding="same")(L2.LeakyReLU(alpha=0.2)(x))])
+        model = tf_keras.Model(inputs, L2.Dense(3, activation="softmax")(L2.Flatten()(x)))
+        for file in ("model.h5", "model.json"):
+            with self.subTest(file):
+                self.check(model, file)
+
     def test_how_it_was_compiled_is_how_it_trains(self):
         model = lenet()
         model.compile(keras.optimizers.SGD(0.02, momentum=0.9, nesterov=True), "sparse_categorical_crossentropy")

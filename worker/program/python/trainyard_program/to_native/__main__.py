@@ -7,6 +7,9 @@ import math
 import os
 import sys
 
+import numpy
+from safetensors.numpy import save_file
+
 from trainyard_program import channel
 from trainyard_program.to_native import affine, config, files, native, program, spec, verify
 from trainyard_program.to_native.refused import Refused, shown
@@ -18,8 +21,6 @@ DISTANCE_MAX = 1e-4
 
 def tensors_of(chain, model):
     """{id of the layer: {role: array}}, each of the shape that the engine expects."""
-    import numpy
-
     found = {}
     for layer in chain:
         if layer.tensors is not None:
@@ -64,8 +65,6 @@ class Import:
         self.chain, self.shape, self.classes, self.head = translate(self.graph)
 
     def run(self, output):
-        from safetensors.numpy import save_file
-
         model = self.program.model if self.program else files.load(self.path, native.parameters(self.chain))
         tensors = tensors_of(self.chain, model)
         layers, raw, told = affine.settle(self.chain, tensors, self.shape.channels)

@@ -6,6 +6,8 @@ values of an image in another order; `Shape.image` remembers it until a dense la
 
 import dataclasses
 
+import numpy
+
 from trainyard_program.to_native import native
 from trainyard_program.to_native.native import Layer
 from trainyard_program.to_native.refused import Refused, shown
@@ -167,7 +169,7 @@ def _depthwise(reader, shape, bias, variable):
     kernel, stride, padding = reader.pair("kernel_size"), reader.pair("strides", 1), reader.padding()
 
     def tensors(layer):  # (height, width, in, multiplier)
-        weight = _array(getattr(layer, variable, None) if hasattr(layer, variable) else layer.kernel)
+        weight = _array(getattr(layer, variable))
         return _with_bias(weight.transpose(2, 3, 0, 1).reshape(filters, 1, *kernel), layer, bias)
 
     conv = _conv(reader, filters, kernel, stride, padding, shape.channels, bias, shape.channels, tensors)
@@ -175,7 +177,7 @@ def _depthwise(reader, shape, bias, variable):
 
 
 def depthwise_conv2d(reader, shape):
-    conv, shape = _depthwise(reader, shape, reader.flag("use_bias"), "depthwise_kernel")
+    conv, shape = _depthwise(reader, shape, reader.flag("use_bias"), "kernel")
     return [conv] + _own_activation(reader, shape), shape
 
 
@@ -229,8 +231,6 @@ def batch_normalization(reader, shape):
         reader.refuse("renorm has no native form")
 
     def tensors(layer):
-        import numpy
-
         mean, variance = _array(layer.moving_mean), _array(layer.moving_variance)
         gamma = _array(layer.gamma) if scale else numpy.ones_like(mean)
         beta = _array(layer.beta) if center else numpy.zeros_like(mean)
@@ -358,8 +358,6 @@ def normalization(reader, shape):
         reader.refuse("invert has no native form")
 
     def constants(layer):  # (x - mean) / max(sqrt(variance), epsilon)
-        import numpy
-
         if getattr(layer, "mean", None) is None:
             reader.refuse("has not been adapted to data: it has no mean and variance")
         mean, variance = (_array(v).astype("float64").reshape(-1) for v in (layer.mean, layer.variance))

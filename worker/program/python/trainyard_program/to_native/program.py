@@ -1,11 +1,14 @@
 """The model of a program: it runs as ever until it calls `fit`, and no further."""
 
 import dataclasses
+import functools
 import json
 import os
 import runpy
 import sys
 import traceback
+
+import numpy
 
 from trainyard_program.to_native.refused import Refused, shown
 
@@ -50,8 +53,6 @@ class _Watch:
         try:
             return original(*args, **kwargs)
         except Exception:
-            import numpy
-
             self.stand_in = True
             shape, classes = SHAPES[name]
             random = numpy.random.default_rng(1)
@@ -62,8 +63,6 @@ class _Watch:
 
 
 def _hook(watch):
-    import functools
-
     import keras
 
     try:

@@ -90,7 +90,7 @@ def network(shape, layers):
 def _data(shape, classes, data_set):
     form = DATA_SETS.get(data_set, "folder")
     image = f"[{shape.channels}, {shape.height}, {shape.width}]"
-    told = f"# The data are not part of a Keras model: say where they lie, and take the # away (docs/spec.md).\n"
+    told = "# The data are not part of a Keras model: say where they lie, and take the # away (docs/spec.md).\n"
     if data_set:
         told += f"# The program trains on keras.datasets.{data_set}.\n"
     told += f"# Images of {shape.height}x{shape.width} pixels and {shape.channels} channel(s), {classes} classes.\n"

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy
+
 from trainyard_program.to_native import layers, native
 from trainyard_program.to_native.layers import Shape
 from trainyard_program.to_native.native import Layer
@@ -176,8 +178,6 @@ def _two_classes(dense):
     dense.dims = {role: (2, *dims[1:]) for role, dims in dense.dims.items()}
 
     def tensors(layer):
-        import numpy
-
         return {role: numpy.concatenate([numpy.zeros_like(one), one]) for role, one in before(layer).items()}
 
     dense.tensors = tensors

@@ -17,7 +17,7 @@ LIMIT_S = 1_800
 
 def images(shape, activations, seed=1):
     """Bytes, (count, channels, height, width)."""
-    count = max(1, min(IMAGES_MAX, VALUES // max(1, activations)))
+    count = max(2, min(IMAGES_MAX, VALUES // max(1, activations)))
     random = numpy.random.default_rng(seed)
     return random.integers(0, 256, (count, shape.channels, shape.height, shape.width), dtype="uint8")
 

@@ -54,7 +54,8 @@ json Tmpfs(const ContainerPlan& plan) {
   if (WorksInMemory(plan)) {
     // Programs run what they unpack or compile there.
     const std::string options =
-        absl::StrCat("rw,exec,nosuid,nodev,size=", plan.programs.work_size_bytes, ",mode=1777");
+        absl::StrCat("rw,exec,nosuid,nodev,size=", plan.programs.work_size_bytes,
+                     ",mode=0700,uid=", kUser, ",gid=", kUser);
     tmpfs[kCache] = options;
     tmpfs[kWork] = options;
   }

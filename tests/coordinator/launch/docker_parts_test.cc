@@ -124,7 +124,7 @@ TEST(DockerTemplateTest, AProgramsContainerHasTheLimitsOfThePoolsFile) {
   EXPECT_EQ(host["NetworkMode"], "inner");
   EXPECT_EQ(host["PidsLimit"], 512);
   EXPECT_EQ(host["Mounts"], json::parse(R"([{"Type": "volume", "Target": "/run/trainyard"}])"));
-  const std::string limited = "rw,exec,nosuid,nodev,size=1073741824,mode=1777";
+  const std::string limited = "rw,exec,nosuid,nodev,size=1073741824,mode=0700,uid=10001,gid=10001";
   EXPECT_EQ(host["Tmpfs"], (json{{"/tmp", "rw,noexec,nosuid,nodev,size=1g,mode=1777"},
                                  {"/var/cache/trainyard", limited},
                                  {"/var/lib/trainyard", limited}}));

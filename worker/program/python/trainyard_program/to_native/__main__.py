@@ -65,7 +65,7 @@ class Import:
         self.chain, self.shape, self.classes, self.head = translate(self.graph)
 
     def run(self, output):
-        model = self.program.model if self.program else files.load(self.path, native.parameters(self.chain))
+        model = self.program.model if self.program else self._load()
         tensors = tensors_of(self.chain, model)
         layers, raw, told = affine.settle(self.chain, tensors, self.shape.channels)
         with_weights = not self.path.endswith(".json")
@@ -77,6 +77,9 @@ class Import:
         expected = verify.of_keras(model, self.head, pixels, raw, self.graph.input_shape)
         found = verify.of_engine(verify.message(self.shape, self.classes, layers), weights_path, pixels)
         return layers, verify.distance(expected, found)
+
+    def _load(self):
+        return files.load(self.path, self.config, native.parameters(self.chain))
 
     def _activations(self):
         return self.shape.size() * len(self.graph.nodes) * 4

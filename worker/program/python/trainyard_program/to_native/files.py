@@ -29,8 +29,8 @@ def read_config(path):
         return _read_h5_config(path)
 
 
-def load(path, parameters):
-    """The model, built by Keras; `parameters` is how many weights it is to have."""
+def load(path, config, parameters):
+    """The model, built by Keras of the file or its configuration; `parameters` is how many weights it is to have."""
     import keras
 
     limit = COPIES_MAX * 4 * parameters + SLACK_BYTES
@@ -40,11 +40,29 @@ def load(path, parameters):
         elif not path.endswith(".json"):
             _check_h5(path, path, limit)
     try:
-        if path.endswith(".json"):
-            return keras.models.model_from_json(read_config(path))
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        if path.endswith(".keras"):
+            return keras.models.load_model(path, compile=False, safe_mode=True)
+        model = _build(config)
+        if not path.endswith(".json"):
+            model.load_weights(path)
+        return model
     except Exception as error:
         raise Refused(f"{path}: Keras {keras.__version__} cannot load it: {shown(_first_line(error))}") from None
+
+
+def _build(config):
+    import keras
+    from keras.src.legacy.saving import saving_utils
+
+    if "module" in config:
+        return keras.saving.deserialize_keras_object(config, safe_mode=True)
+    for entry in config["config"]["layers"] if isinstance(config["config"], dict) else config["config"]:
+        kind, settings = entry.get("class_name"), entry["config"]
+        if kind in ("DepthwiseConv2D", "SeparableConv2D"):
+            settings.pop("groups", None)  # Keras 2 writes the default, Keras 3 does not know it
+        if kind == "BatchNormalization" and isinstance(settings.get("axis"), list):
+            settings["axis"] = -1
+    return saving_utils.model_from_config(config)
 
 
 def _first_line(error):

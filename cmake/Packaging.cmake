@@ -18,7 +18,7 @@ foreach(part "${tree_sitter_core}" "${tree_sitter_grammar}")
   install(FILES "${part}/LICENSE" DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-coordinator
           RENAME "LICENSE.${name}" COMPONENT coordinator)
 endforeach()
-install(FILES docs/cli.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)
+install(FILES docs/cli.md docs/import.md docs/programs.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/trainyard-cli COMPONENT cli)
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME trainyard)

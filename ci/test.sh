@@ -21,7 +21,9 @@ install_packages build run test
 export TRAINYARD_VENV=$root/build/venv
 if $all; then
   install_packages all
-  if ! "$TRAINYARD_VENV/bin/python" -c 'import onnx, onnxruntime, safetensors, keras, tf_keras, PIL' &> /dev/null; then
+  if ! "$TRAINYARD_VENV/bin/python" -c \
+    'import onnx, onnxruntime, safetensors, PIL; from importlib.metadata import version; version("tf_keras")' \
+    2> /dev/null; then
     say "installing onnxruntime, safetensors and Keras from PyPI into build/venv"
     rm -rf "$TRAINYARD_VENV"
     /usr/bin/python3 -m venv "$TRAINYARD_VENV"

@@ -83,6 +83,7 @@ void BuildApp(CLI::App& app, Context& context) {
   AddJob(app, context);
   AddTweak(app, context);
   AddModel(app, context);
+  AddImport(app, context);
   AddProject(app, context);
   AddPool(app, context);
   AddWorker(app, context);

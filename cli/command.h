@@ -46,6 +46,7 @@ void AddWatchAndWait(CLI::App& app, Context& context);
 void AddJob(CLI::App& app, Context& context);
 void AddTweak(CLI::App& app, Context& context);
 void AddModel(CLI::App& app, Context& context);
+void AddImport(CLI::App& app, Context& context);
 void AddProject(CLI::App& app, Context& context);
 void AddPool(CLI::App& app, Context& context);
 void AddWorker(CLI::App& app, Context& context);
@@ -71,6 +72,8 @@ void Print(Context& context, const google::protobuf::Message& message,
 // What a job is made of.
 struct SubmitOptions {
   std::string source;
+  std::string import_path;    // a file of the folder `source` to import, instead of training
+  bool import_alone = false;  // nothing but that file goes up
   std::string target;
   std::string budget;
   std::string spec_file;

@@ -73,6 +73,27 @@ absl::StatusOr<std::string> Upload(Context& context, const SourceTree& tree) {
   return response.snapshot_sha256();
 }
 
+// Uploads the tree, and says in the request what it is.
+absl::Status NameTree(Context& context, const SourceTree& tree, const std::string& location,
+                      v1::SubmitJobRequest* request) {
+  for (const std::string& note : tree.notes) context.err() << "trainyard: " << note << "\n";
+  const auto snapshot = Upload(context, tree);
+  if (!snapshot.ok()) return snapshot.status();
+  request->set_snapshot_sha256(*snapshot);
+  request->set_source(location);
+  request->set_commit(tree.commit);
+  return absl::OkStatus();
+}
+
+// Of the folder `options.source` nothing but the file to import.
+absl::Status NameImport(Context& context, const SubmitOptions& options,
+                        v1::SubmitJobRequest* request) {
+  const auto tree = ReadOneFile(options.source, options.import_path);
+  if (!tree.ok()) return tree.status();
+  if (absl::Status status = CheckSize(*tree, kMaxUploadBytes); !status.ok()) return status;
+  return NameTree(context, *tree, options.source, request);
+}
+
 // Sends the request again after a cut: its ID makes that harmless.
 absl::StatusOr<v1::SubmitJobResponse> Send(Context& context, const v1::SubmitJobRequest& request) {
   if (absl::Status status = context.client->Connect(); !status.ok()) return status;
@@ -98,6 +119,7 @@ absl::StatusOr<v1::SubmitJobRequest> MakeRequest(const SubmitOptions& options) {
   if (options.target.size() > 200)
     return absl::InvalidArgumentError("--target: longer than 200 characters");
   request.set_target(options.target);
+  request.set_import_path(options.import_path);
   request.set_manual(options.manual);
   request.set_again(options.again);
   request.set_request_id(NewRequestId());
@@ -133,19 +155,15 @@ absl::Status NameSource(Context& context, const std::string& text, const std::st
   }
   const auto tree = ReadTree(*source, spec_file);
   if (!tree.ok()) return tree.status();
-  for (const std::string& note : tree->notes) context.err() << "trainyard: " << note << "\n";
-  const auto snapshot = Upload(context, *tree);
-  if (!snapshot.ok()) return snapshot.status();
-  request->set_snapshot_sha256(*snapshot);
-  request->set_source(source->location);
-  request->set_commit(tree->commit);
-  return absl::OkStatus();
+  return NameTree(context, *tree, source->location, request);
 }
 
 absl::StatusOr<v1::SubmitJobResponse> SubmitSource(Context& context, const SubmitOptions& options) {
   auto request = MakeRequest(options);
   if (!request.ok()) return request.status();
-  const absl::Status named = NameSource(context, options.source, options.spec_file, &*request);
+  const absl::Status named =
+      options.import_alone ? NameImport(context, options, &*request)
+                           : NameSource(context, options.source, options.spec_file, &*request);
   if (!named.ok()) return named;
   return Send(context, *request);
 }

@@ -152,6 +152,21 @@ void AddAccess(CLI::App* command, Options& options) {
   file("--tls-client-ca", options.tls_client_ca, "What vouches for workers' certificates, PEM");
 }
 
+// How pushes are seen.
+void AddPushes(CLI::App* command, Options& options) {
+  command
+      ->add_option("--poll-ms", options.poll_ms,
+                   "How often projects are asked for new commits, in milliseconds")
+      ->type_name("N")
+      ->check(CLI::Range(10, 86'400'000));
+  command
+      ->add_option("--poll-remote-ms", options.poll_remote_ms,
+                   "The same for repositories on other machines only")
+      ->type_name("N")
+      ->check(CLI::Range(10, 86'400'000));
+  AddHttp(command, options);
+}
+
 }  // namespace
 
 void AddProgramPath(CLI::App* command, std::vector<std::string>& paths) {
@@ -215,17 +230,7 @@ void AddUp(CLI::App& app, Context& context) {
                    "A file that says who is told how jobs end: webhooks, mail, commit statuses "
                    "(docs/notifications.md)")
       ->type_name("FILE");
-  command
-      ->add_option("--poll-ms", options->poll_ms,
-                   "How often projects are asked for new commits, in milliseconds")
-      ->type_name("N")
-      ->check(CLI::Range(10, 86'400'000));
-  command
-      ->add_option("--poll-remote-ms", options->poll_remote_ms,
-                   "The same for repositories on other machines only")
-      ->type_name("N")
-      ->check(CLI::Range(10, 86'400'000));
-  AddHttp(command, *options);
+  AddPushes(command, *options);
   command->add_flag("--allow-programs", options->allow_programs,
                     "Let local workers run programs of users, each in a sandbox (bubblewrap)");
   AddProgramPath(command, options->program_paths);

@@ -181,7 +181,9 @@ std::string EventLines::EpochText(const v1::Epoch& epoch, int room) const {
     if (style_.terminal && Width(text) + 2 + Width(part) > room) break;
     text += "  " + part;
   }
-  return epoch.exact() ? text : text + "  (continued, not bit for bit)";
+  // A program of the user's is never exact, but only what was continued could have been.
+  const bool continued = !epoch.exact() && epoch.attempt() > 1;
+  return continued ? text + "  (continued, not bit for bit)" : text;
 }
 
 std::string EventLines::Render(const v1::Event& event) {

@@ -78,7 +78,9 @@ std::string ChangeAndReason(const v1::Trial& trial) {
     }
     lines.push_back(reason);
   } else {
-    const bool program = trial.configuration().has_changes();
+    const v1::Configuration& configuration = trial.configuration();
+    const bool program =
+        configuration.has_changes() && configuration.changes().ByteSizeLong() == 0;
     lines.push_back(program ? "the program as it is" : "as the spec says");
   }
   if (trial.applied_size() > 0) lines.push_back("its model: " + ChangesText(trial.applied()));

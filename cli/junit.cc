@@ -53,7 +53,8 @@ Case TrialCase(const v1::Trial& trial) {
       fmt::format("{} after {} epochs, {} restarts, best {}", StateCell(trial.state()).text,
                   trial.epochs_size(), trial.restarts(), FormatMetric(trial.best_metric()));
   if (trial.has_tweak())
-    result.output += fmt::format("; {}; {}", ChangesText(trial.tweak().changes()), trial.tweak().reason());
+    result.output +=
+        fmt::format("; {}; {}", ChangesText(trial.tweak().changes()), trial.tweak().reason());
   if (!trial.reason().empty()) result.output += "; " + trial.reason();
   // A trial that leads nowhere is part of the search; whether the job is good is the target's case.
   if (trial.state() != v1::TRIAL_STATE_COMPLETED) {

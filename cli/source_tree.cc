@@ -270,6 +270,21 @@ absl::StatusOr<SourceTree> ReadFolder(const std::string& folder) {
   return tree;
 }
 
+absl::StatusOr<SourceTree> ReadOneFile(const std::string& folder, const std::string& name) {
+  SourceFile file;
+  file.path = name;
+  file.on_disk = (fs::path(folder) / name).string();
+  struct stat info {};
+  if (stat(file.on_disk.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: expected a readable file", CleanLine(file.on_disk)));
+  }
+  file.bytes = info.st_size;
+  SourceTree tree;
+  tree.files.push_back(std::move(file));
+  return tree;
+}
+
 absl::StatusOr<SourceTree> ReadRevision(const std::string& folder, const std::string& revision) {
   InitGit();
   git_repository* handle = nullptr;

@@ -37,6 +37,9 @@ struct SourceTree {
 // out.
 absl::StatusOr<SourceTree> ReadFolder(const std::string& folder);
 
+// One file of it alone, whether or not Git would ignore it.
+absl::StatusOr<SourceTree> ReadOneFile(const std::string& folder, const std::string& name);
+
 // The commit that `revision` (branch, tag, commit) names in the Git repository at `folder`.
 absl::StatusOr<SourceTree> ReadRevision(const std::string& folder, const std::string& revision);
 

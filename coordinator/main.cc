@@ -85,6 +85,25 @@ void DeclareAccess(CLI::App& app, ServiceOptions& service) {
                  "[this machine's, and the hosts of --listen]");
 }
 
+// How pushes are seen.
+void DeclarePushes(CLI::App& app, Flags& flags) {
+  ServiceOptions& service = flags.service;
+  app.add_option("--poll-ms", flags.poll_ms,
+                 "Milliseconds between two looks at a watched repository [2000 for those on this "
+                 "machine, 30000 for others]")
+      ->check(CLI::Range(int64_t{10}, int64_t{86'400'000}));
+  app.add_option("--poll-remote-ms", flags.poll_remote_ms,
+                 "The same for those on other machines only, such as 600000 where hooks announce "
+                 "pushes")
+      ->check(CLI::Range(int64_t{10}, int64_t{86'400'000}));
+  app.add_option("--http", service.http,
+                 absl::StrCat("Where to listen for pushes that are announced over HTTP, host:port "
+                              "[none; with --hooks ",
+                              kDefaultHttp, "]"));
+  app.add_option("--hooks", service.hooks_file,
+                 "File that says whose word is taken for a push (docs/hooks.md)");
+}
+
 void Declare(CLI::App& app, Flags& flags) {
   ServiceOptions& service = flags.service;
   app.set_version_flag("--version", kVersion);
@@ -113,20 +132,7 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_option("--notify", service.notify_file,
                  "File that says who is told how jobs end: webhooks, mail, commit statuses "
                  "(docs/notifications.md)");
-  app.add_option("--poll-ms", flags.poll_ms,
-                 "Milliseconds between two looks at a watched repository [2000 for those on this "
-                 "machine, 30000 for others]")
-      ->check(CLI::Range(int64_t{10}, int64_t{86'400'000}));
-  app.add_option("--poll-remote-ms", flags.poll_remote_ms,
-                 "The same for those on other machines only, such as 600000 where hooks announce "
-                 "pushes")
-      ->check(CLI::Range(int64_t{10}, int64_t{86'400'000}));
-  app.add_option("--http", service.http,
-                 absl::StrCat("Where to listen for pushes that are announced over HTTP, host:port "
-                              "[none; with --hooks ",
-                              kDefaultHttp, "]"));
-  app.add_option("--hooks", service.hooks_file,
-                 "File that says whose word is taken for a push (docs/hooks.md)");
+  DeclarePushes(app, flags);
   app.add_flag("--allow-programs", service.allow_programs,
                "Let workers of this machine run programs of users, each in a sandbox of its own "
                "(bubblewrap)");

@@ -33,8 +33,10 @@ absl::StatusOr<v1::ModelFile> ChooseModelFile(const v1::Model& model, const std:
     if (wanted == "safetensors") {
       return Native("model.safetensors", model.safetensors_sha256(), model.safetensors_bytes());
     }
-    return absl::InvalidArgumentError(
-        absl::StrCat("format: ", found, "expected 'onnx' or 'safetensors'"));
+    if (model.files().empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("format: ", found, "expected 'onnx' or 'safetensors'"));
+    }
   }
   std::vector<const v1::ModelFile*> all, ending;
   for (const v1::ModelFile& file : model.files()) {

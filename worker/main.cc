@@ -275,13 +275,12 @@ absl::Status GuardSecrets(const Flags& flags) {
   return absl::OkStatus();
 }
 
-// Where our part of a program's Python is, beside this program; empty: nowhere.
-std::string PythonFolder() {
+// A file or folder of ours, by its place beside this program; empty: it is not there.
+std::string Beside(const char* place) {
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  const fs::path folder =
-      fs::weakly_canonical(self.parent_path() / "../share/trainyard/program", error);
-  return fs::is_directory(folder, error) ? folder.string() : "";
+  const fs::path path = fs::weakly_canonical(self.parent_path() / place, error);
+  return fs::exists(path, error) ? path.string() : "";
 }
 
 program::ProgramOptions ProgramOptionsOf(const Flags& flags, const std::string& work_folder) {
@@ -290,7 +289,8 @@ program::ProgramOptions ProgramOptionsOf(const Flags& flags, const std::string& 
                                                       : program::Confinement::kSandbox;
   options.threads = flags.threads;
   options.work_folder = work_folder;
-  options.python_folder = PythonFolder();
+  options.python_folder = Beside("../share/trainyard/program");
+  options.logits_program = Beside("trainyard-logits");
   for (const std::string& path : flags.program_paths) {
     options.program_paths.push_back(fs::absolute(path).lexically_normal().string());
   }

@@ -1,7 +1,8 @@
-// Secrets that a configuration file names and never holds: `secret_file: PATH` or `secret_env:
-// NAME`.
+// Secrets that a configuration file names and never holds: `secret_file: PATH` or
+// `secret_env: NAME`.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -10,13 +11,14 @@
 
 namespace trainyard::coordinator {
 
-// Reads what KEY_file or KEY_env of the section names; `out` stays empty where neither is written.
-// Relative paths start in `folder`. Problems, with the place of the key and without the secret:
-// both are written, the file cannot be read, the variable is not set, the secret has fewer than
-// kSecretBytesMin bytes or is more than one line. A file that others can read is warned of.
-void ReadNamedSecret(const Section& section, std::string_view key,
-                     const std::filesystem::path& folder, std::string* out, SpecProblems* problems);
+inline constexpr size_t kSecretBytesMax = 4'096;
 
-inline constexpr size_t kSecretBytesMin = 16;
+// Reads what KEY_file or KEY_env of the section names; relative paths start in `folder`. False:
+// neither is written, or there is a problem with it, and `out` is left alone. Problems: both are
+// written, the file cannot be read, the variable is not set, the secret has fewer than `bytes_min`
+// or more than kSecretBytesMax bytes, or is more than one line. They have the place of the key, and
+// repeat neither the secret nor what names it: the secret may stand there by mistake.
+bool ReadNamedSecret(const Section& section, std::string_view key,
+                     const std::filesystem::path& folder, size_t bytes_min, std::string* out);
 
 }  // namespace trainyard::coordinator

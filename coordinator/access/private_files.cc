@@ -1,6 +1,7 @@
 #include "coordinator/access/private_files.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -81,20 +82,23 @@ absl::StatusOr<std::string> ReadSecretFile(const std::filesystem::path& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat about = {};
   if (!fd.valid() || ::fstat(fd.get(), &about) != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("found no file that can be read (", std::strerror(errno), ")"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "found no file that can be read (", std::strerror(errno), "), expected one with a secret"));
   }
-  if (!S_ISREG(about.st_mode)) return absl::InvalidArgumentError("found no regular file");
-  // What somebody else put there for us, such as a secret of a container, is theirs to protect.
-  if (about.st_uid == ::geteuid() && (about.st_mode & 077) != 0) {
-    return absl::InvalidArgumentError(
-        "found a file that others than its owner may read, expected chmod 600");
+  if (!S_ISREG(about.st_mode)) {
+    return absl::InvalidArgumentError("found no regular file, expected one with a secret");
   }
   auto content = ReadAll(fd.get(), path);
-  if (!content.ok()) return absl::InvalidArgumentError("found a file that cannot be read");
-  while (!content->empty() && (content->back() == '\n' || content->back() == '\r')) {
-    content->pop_back();
+  if (!content.ok()) {
+    return absl::InvalidArgumentError(
+        "found a file that is too large or cannot be read, expected one with a secret");
   }
+  // It works all the same: some file systems, and what mounts secrets, know no modes.
+  if ((about.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+    spdlog::warn("{}: others on this machine can read the secret in it; chmod 600 it",
+                 path.string());
+  }
+  while (content->ends_with('\n') || content->ends_with('\r')) content->pop_back();
   return content;
 }
 

@@ -22,7 +22,8 @@ absl::StatusOr<std::string> ReadSmallFile(const std::filesystem::path& path);
 
 // A secret that somebody put into a file, without the line's end behind it. The message of an error
 // is to be put behind the place that names the file; it does not repeat the name, since the secret
-// itself may have been written there by mistake. Refused: a file of ours that others may read.
+// itself may have been written there by mistake. A file that others can read is warned of in the
+// log.
 absl::StatusOr<std::string> ReadSecretFile(const std::filesystem::path& path);
 
 // An access folder (proto/access.h says what may be in it): made private, and holding these files

@@ -55,6 +55,14 @@ std::string HashOfSecret(std::string_view secret) {
   return hash.Hex();
 }
 
+std::string HmacSha256(std::string_view key, std::string_view text) {
+  unsigned char mac[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+       reinterpret_cast<const unsigned char*>(text.data()), text.size(), mac, &size);
+  return std::string(reinterpret_cast<const char*>(mac), size);
+}
+
 bool SameSecret(std::string_view a, std::string_view b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
@@ -78,12 +86,7 @@ absl::StatusOr<LaunchTokens> LaunchTokens::Open(const std::filesystem::path& key
 
 std::string LaunchTokens::Issue(int64_t launch) const {
   const std::string named = absl::StrCat("trainyard launch ", launch);
-  unsigned char mac[EVP_MAX_MD_SIZE];
-  unsigned int size = 0;
-  HMAC(EVP_sha256(), key_.data(), static_cast<int>(key_.size()),
-       reinterpret_cast<const unsigned char*>(named.data()), named.size(), mac, &size);
-  const std::string bytes(reinterpret_cast<const char*>(mac), size);
-  return absl::StrCat("tyl_", launch, "_", absl::WebSafeBase64Escape(bytes));
+  return absl::StrCat("tyl_", launch, "_", absl::WebSafeBase64Escape(HmacSha256(key_, named)));
 }
 
 std::optional<int64_t> LaunchTokens::Check(std::string_view token) const {

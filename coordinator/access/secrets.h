@@ -19,6 +19,9 @@ absl::StatusOr<std::string> NewSecret();
 // is nothing to guess from it.
 std::string HashOfSecret(std::string_view secret);
 
+// HMAC-SHA256: 32 bytes, not in hex.
+std::string HmacSha256(std::string_view key, std::string_view text);
+
 // Compares in a time that does not tell where they differ.
 bool SameSecret(std::string_view a, std::string_view b);
 

@@ -44,6 +44,7 @@ const Launch* LaunchFor(const State& state, AttemptId id) {
 
 // What to do where nobody runs such programs at all.
 std::string WhoCouldRun(const State& state, const std::string& runtime) {
+  if (runtime == "native") return "";
   for (const auto& [id, worker] : state.workers) {
     if (worker.abilities.runtimes.contains(runtime)) return "";
   }

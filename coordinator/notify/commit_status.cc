@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "coordinator/notify/channel.h"
+#include "coordinator/source/repository_key.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -94,25 +95,12 @@ class CommitStatus final : public Channel {
 }  // namespace
 
 std::optional<std::string> RepositoryOn(const std::string& host, const std::string& url) {
-  std::string_view rest = url;
-  const auto take = [](std::string_view* text, std::string_view prefix) {
-    const bool there = text->starts_with(prefix);
-    if (there) text->remove_prefix(prefix.size());
-    return there;
-  };
-  const bool with_scheme = take(&rest, "https://") || take(&rest, "ssh://");
-  const size_t end = rest.find(with_scheme ? '/' : ':');  // git@host:owner/name
-  if (end == rest.npos || rest.find('/') < end) return std::nullopt;
-  std::string_view authority = rest.substr(0, end), path = rest.substr(end + 1);
-  authority.remove_prefix(authority.rfind('@') + 1);  // npos + 1 is 0
-  authority = authority.substr(0, authority.find(':'));
-  if (!with_scheme) take(&path, "/");
-  if (path.ends_with('/')) path.remove_suffix(1);
-  if (path.ends_with(".git")) path.remove_suffix(4);
-  if (!absl::EqualsIgnoreCase(std::string(authority), host) || !IsRepositoryName(path)) {
+  const auto remote = RemoteRepositoryOf(url);
+  if (!remote || !absl::EqualsIgnoreCase(std::string(remote->host), host) ||
+      !IsRepositoryName(remote->path)) {
     return std::nullopt;
   }
-  return std::string(path);
+  return std::string(remote->path);
 }
 
 bool IsRepositoryName(std::string_view text) {

@@ -10,8 +10,7 @@
 
 namespace trainyard::coordinator {
 
-// "owner/name" of a repository on this host, from https://host/owner/name.git,
-// ssh://git@host:22/owner/name or git@host:owner/name.git; nothing for anything else.
+// "owner/name" of a repository on this host, from a URL of any form that RemoteRepositoryOf takes.
 std::optional<std::string> RepositoryOn(const std::string& host, const std::string& url);
 
 // Whether it is "owner/name", safe in a path.

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "coordinator/access/named_secret.h"
 #include "coordinator/notify/commit_status.h"
 #include "coordinator/notify/notify_parts.h"
 #include "coordinator/source/config_file.h"
@@ -22,6 +23,7 @@ using Kind = YamlNode::Kind;
 
 constexpr size_t kChannelsMax = 20;  // of each kind
 constexpr size_t kRecipientsMax = 50;
+constexpr size_t kSecretBytesMin = 1;  // whoever gave it to us decides
 constexpr size_t kRepositoriesMax = 1'000;
 constexpr int64_t kSecondMs = 1'000;
 constexpr int64_t kDayMs = 86'400'000;
@@ -141,7 +143,7 @@ class Reader {
   WebhookConfig ReadWebhook(const Section& section) {
     WebhookConfig webhook;
     ReadChannel(section, kEnds, &webhook);
-    ReadSecret(section, "secret", folder_, &webhook.secret);
+    ReadNamedSecret(section, "secret", folder_, kSecretBytesMin, &webhook.secret);
     const char* key = section.Find("url_file")  ? "url_file"
                       : section.Find("url_env") ? "url_env"
                                                 : "url";
@@ -155,7 +157,7 @@ class Reader {
     } else if (std::string_view(key) == "url") {
       section.Require("url", "url_file, url_env or url");
       return webhook;
-    } else if (!ReadSecret(section, "url", folder_, &webhook.url)) {
+    } else if (!ReadNamedSecret(section, "url", folder_, kSecretBytesMin, &webhook.url)) {
       return webhook;
     }
     if (const auto wrong = WrongUrl(webhook.url, webhook.connection.plain_http)) {
@@ -196,7 +198,7 @@ class Reader {
     section.Text("user", &mail->user);
     const bool user = section.Find("user") != nullptr;
     const bool password = section.Find("password_file") || section.Find("password_env");
-    ReadSecret(section, "password", folder_, &mail->password);
+    ReadNamedSecret(section, "password", folder_, kSecretBytesMin, &mail->password);
     if (user != password) {
       section.Problem(user                            ? "user"
                       : section.Find("password_file") ? "password_file"
@@ -249,7 +251,7 @@ class Reader {
     status.host = std::string(absl::StripPrefix(api_host, "api."));
     section.Text("host", &status.host);
     section.Text("context", &status.context);
-    if (!ReadSecret(section, "token", folder_, &status.token)) {
+    if (!ReadNamedSecret(section, "token", folder_, kSecretBytesMin, &status.token)) {
       if (!section.Find("token_env")) section.Require("token_file", "token_file or token_env");
     } else if (status.token.find_first_not_of(kTokenCharacters) != std::string::npos) {
       section.Problem(

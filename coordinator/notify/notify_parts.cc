@@ -5,37 +5,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
 #include <memory>
 
 #include "absl/strings/ascii.h"
-#include "coordinator/access/private_files.h"
 
 namespace trainyard::coordinator {
 namespace {
 
 namespace fs = std::filesystem;
-using Kind = YamlNode::Kind;
 
-constexpr size_t kSecretMax = 4'096;
 constexpr size_t kAddressMax = 254;
-
-bool IsVariableName(std::string_view text) {
-  return !text.empty() && !absl::ascii_isdigit(static_cast<unsigned char>(text[0])) &&
-         std::ranges::all_of(text,
-                             [](unsigned char c) { return absl::ascii_isalnum(c) || c == '_'; });
-}
-
-absl::StatusOr<std::string> SecretOfVariable(const std::string& name) {
-  if (!IsVariableName(name)) {
-    return absl::InvalidArgumentError("expected the name of an environment variable");
-  }
-  const char* value = std::getenv(name.c_str());
-  if (value != nullptr) return std::string(value);
-  return absl::InvalidArgumentError("found no such variable in the environment");
-}
 
 using Url = std::unique_ptr<CURLU, decltype(&curl_url_cleanup)>;
 
@@ -48,43 +27,6 @@ std::string PartOf(const Url& url, CURLUPart part) {
 }
 
 }  // namespace
-
-bool ReadSecret(const Section& section, const std::string& key, const fs::path& folder,
-                std::string* out) {
-  const std::string file_key = key + "_file", env_key = key + "_env";
-  const YamlNode* file = section.Find(file_key);
-  const YamlNode* env = section.Find(env_key);
-  if (file == nullptr && env == nullptr) return false;
-  if (file != nullptr && env != nullptr) {
-    section.Problem(env_key, fmt::format("found {} beside it, expected one of them", file_key));
-    return false;
-  }
-  const YamlNode& node = file != nullptr ? *file : *env;
-  const std::string& used = file != nullptr ? file_key : env_key;
-  if (node.kind != Kind::kScalar || node.text.empty()) {
-    section.Problem(used, Describe(node) + ", expected " +
-                              (file != nullptr ? "the path of a file with the secret in it"
-                                               : "the name of an environment variable"));
-    return false;
-  }
-  const auto secret =
-      file != nullptr ? ReadSecretFile(folder / node.text) : SecretOfVariable(node.text);
-  if (!secret.ok()) {
-    section.Problem(used, std::string(secret.status().message()));
-    return false;
-  }
-  const bool sound =
-      !secret->empty() && secret->size() <= kSecretMax &&
-      std::ranges::none_of(*secret, [](unsigned char c) { return c < 0x20 || c == 0x7F; });
-  if (!sound) {
-    section.Problem(
-        used, fmt::format("found {}, expected one line of at most {} bytes",
-                          secret->empty() ? "nothing in it" : "something else in it", kSecretMax));
-    return false;
-  }
-  *out = *secret;
-  return true;
-}
 
 void ReadCaFile(const Section& section, std::string_view key, const fs::path& folder,
                 std::string* out) {

@@ -10,12 +10,8 @@
 
 namespace trainyard::coordinator {
 
-// Each adds a problem and leaves `out` alone where the value is wrong; absent is absent.
-
-// The secret that KEY_file or KEY_env points to. False: neither is there, or it is wrong.
-bool ReadSecret(const Section& section, const std::string& key, const std::filesystem::path& folder,
-                std::string* out);
-// A PEM file that can be read.
+// A PEM file that can be read; absent is absent. Adds a problem and leaves `out` alone where there
+// is none.
 void ReadCaFile(const Section& section, std::string_view key, const std::filesystem::path& folder,
                 std::string* out);
 

@@ -1,14 +1,11 @@
 #include "coordinator/notify/webhook.h"
 
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "coordinator/access/signature.h"
 #include "coordinator/notify/channel.h"
 
 namespace trainyard::coordinator {
@@ -75,7 +72,7 @@ class Webhook final : public Channel {
                   WebhookBody(notice)};
     if (!config_.secret.empty()) {
       post.headers.push_back(
-          absl::StrCat("X-Hub-Signature-256: ", SignatureOf(post.body, config_.secret)));
+          absl::StrCat("X-Hub-Signature-256: ", SignatureOf(config_.secret, post.body)));
     }
     return Post(post, config_.connection, cancelled);
   }
@@ -105,15 +102,6 @@ std::string WebhookBody(const JobNotice& notice) {
                      {"attachments", json::array({std::move(attachment)})},
                      {"trainyard", DataOf(notice)}};
   return body.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-std::string SignatureOf(const std::string& body, const std::string& secret) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned int size = 0;
-  HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
-       reinterpret_cast<const unsigned char*>(body.data()), body.size(), digest, &size);
-  return absl::StrCat(
-      "sha256=", absl::BytesToHexString({reinterpret_cast<const char*>(digest), size_t{size}}));
 }
 
 std::unique_ptr<Channel> MakeWebhook(WebhookConfig config) {

@@ -10,7 +10,4 @@ namespace trainyard::coordinator {
 
 std::string WebhookBody(const JobNotice& notice);
 
-// "sha256=..." as GitHub signs, to be checked by the same code: HMAC-SHA256 of the body.
-std::string SignatureOf(const std::string& body, const std::string& secret);
-
 }  // namespace trainyard::coordinator

@@ -42,9 +42,13 @@ absl::Status CheckSubmit(const v1::SubmitJobRequest& request) {
       {"source", &request.source()},
       {"commit", &request.commit()},
       {"target", &request.target()},
-      {"request_id", &request.request_id()}};
+      {"request_id", &request.request_id()},
+      {"import_path", &request.import_path()}};
   for (const auto& [field, text] : texts) {
     if (auto status = CheckTextSize(field, *text); !status.ok()) return status;
+  }
+  if (!request.import_path().empty() && !request.target().empty()) {
+    return absl::InvalidArgumentError("found both import_path and target, expected one of them");
   }
   return absl::OkStatus();
 }
@@ -98,7 +102,8 @@ grpc::Status ClientService::SubmitJob(grpc::ServerContext*, const v1::SubmitJobR
   if (auto status = CheckSubmit(*request); !status.ok()) return ToGrpc(status);
   if (auto status = CheckCommit(request->commit()); !status.ok()) return ToGrpc(status);
   const SpecWishes wishes{{request->overrides().begin(), request->overrides().end()},
-                          request->target()};
+                          request->target(),
+                          request->import_path()};
   const bool uploaded = request->url().empty();
   auto prepared =
       uploaded

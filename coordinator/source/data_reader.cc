@@ -53,6 +53,19 @@ void ExpectRest(DataStream& stream, int64_t expected, const std::string& what) {
                           found > expected ? " or more" : "", expected, what));
 }
 
+// The file's path here, its hash checked and noted.
+std::string LocateHashed(const LocateFile& locate, v1::DataFile* file) {
+  auto local = locate(*file);
+  if (!local.ok()) throw DataError(std::string(local.status().message()));
+  std::string hash = HashFile(*local, NameOf(*file));
+  if (!file->sha256().empty() && file->sha256() != hash) {
+    throw DataError(
+        fmt::format("{}: found the SHA-256 {}, expected {}", NameOf(*file), hash, file->sha256()));
+  }
+  file->set_sha256(hash);
+  return *local;
+}
+
 class DataOpener {
  public:
   DataOpener(v1::Data* data, const LocateFile& locate, std::vector<network::Problem>* problems)
@@ -77,18 +90,7 @@ class DataOpener {
   }
 
  private:
-  // The file's path here, its hash checked and noted.
-  std::string Locate(v1::DataFile* file) {
-    auto local = locate_(*file);
-    if (!local.ok()) throw DataError(std::string(local.status().message()));
-    std::string hash = HashFile(*local, NameOf(*file));
-    if (!file->sha256().empty() && file->sha256() != hash) {
-      throw DataError(fmt::format("{}: found the SHA-256 {}, expected {}", NameOf(*file), hash,
-                                  file->sha256()));
-    }
-    file->set_sha256(hash);
-    return *local;
-  }
+  std::string Locate(v1::DataFile* file) { return LocateHashed(locate_, file); }
 
   void SetImage(int channels, int height, int width, const std::string& name) {
     v1::Image image;
@@ -249,6 +251,15 @@ v1::Data OpenData(const v1::Data& data, const LocateFile& locate,
   if (data.has_validation()) opener.OpenSet("data.validation", opened.mutable_validation());
   if (data.has_test()) opener.OpenSet("data.test", opened.mutable_test());
   return opened;
+}
+
+void OpenFile(const std::string& path, const LocateFile& locate, v1::DataFile* file,
+              std::vector<network::Problem>* problems) {
+  try {
+    LocateHashed(locate, file);
+  } catch (const DataError& error) {
+    problems->push_back({path, error.what()});
+  }
 }
 
 }  // namespace trainyard::coordinator

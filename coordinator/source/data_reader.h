@@ -23,4 +23,8 @@ using LocateFile = std::function<absl::StatusOr<std::string>(const v1::DataFile&
 v1::Data OpenData(const v1::Data& data, const LocateFile& locate,
                   std::vector<network::Problem>* problems);
 
+// Notes the SHA-256 of a file that is none of the data's, such as the spec's weights.
+void OpenFile(const std::string& path, const LocateFile& locate, v1::DataFile* file,
+              std::vector<network::Problem>* problems);
+
 }  // namespace trainyard::coordinator

@@ -13,8 +13,6 @@
 namespace trainyard::coordinator {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr char kSpecFile[] = "trainyard.yaml";
 constexpr size_t kEvidenceBytesMax = 160;
 
@@ -76,7 +74,7 @@ class Looker {
         python_(limits.python_files),
         notebooks_(limits.notebooks),
         hints_(limits.hint_files),
-        end_(Clock::now() + limits.parse_all) {}
+        end_(ThreadCpuTime() + limits.parse_all) {}
 
   absl::StatusOr<LookedAt> Look() {
     absl::Status status =
@@ -170,8 +168,8 @@ class Looker {
   void Parse(const std::string& path, std::string text) {
     if (text.find('\0') != text.npos) return NotRead(path, "no text");
     if (text.size() > kPythonBytesMax + (64 << 10)) return NotRead(path, "too much code");
-    const auto left = std::chrono::duration_cast<std::chrono::microseconds>(end_ - Clock::now());
-    const auto limit = std::min<std::chrono::microseconds>(limits_.parse_file, left);
+    const auto limit =
+        std::min<std::chrono::microseconds>(limits_.parse_file, end_ - ThreadCpuTime());
     PythonFile file;
     if (limit.count() <= 0 || !ParsePython(text, limit, &file)) {
       return NotRead(path, "not readable as Python within the time there is");
@@ -214,7 +212,7 @@ class Looker {
   First python_;
   First notebooks_;
   First hints_;
-  const Clock::time_point end_;
+  const std::chrono::microseconds end_;
   LookedAt looked_;
   std::map<std::string, PythonFile> parsed_;
   std::map<std::string, std::string> not_read_;

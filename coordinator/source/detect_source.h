@@ -26,6 +26,7 @@ struct DetectLimits {
   int64_t notebooks = 100;
   int64_t notebook_bytes = 32 << 20;  // of each, outputs included
   int64_t hint_files = 200;
+  // Of computing.
   std::chrono::milliseconds parse_file{2'000};
   std::chrono::milliseconds parse_all{10'000};
 };

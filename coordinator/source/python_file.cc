@@ -1,5 +1,6 @@
 #include "coordinator/source/python_file.h"
 
+#include <time.h>
 #include <tree_sitter/api.h>
 
 #include <algorithm>
@@ -439,6 +440,24 @@ class Reader {
   std::set<std::tuple<int, bool, std::string>> seen_;
 };
 
+// Hands the text to the parser in pieces, and ends it when the time is up.
+struct Input {
+  static constexpr size_t kPieceBytes = 2'048;
+
+  static const char* Read(void* self, uint32_t byte, TSPoint, uint32_t* bytes) {
+    Input& input = *static_cast<Input*>(self);
+    if (ThreadCpuTime() >= input.end) input.cancelled = 1;
+    const std::string_view piece =
+        input.text.substr(std::min<size_t>(byte, input.text.size()), kPieceBytes);
+    *bytes = static_cast<uint32_t>(piece.size());
+    return piece.data();
+  }
+
+  std::string_view text;
+  std::chrono::microseconds end;
+  size_t cancelled = 0;
+};
+
 struct Delete {
   void operator()(TSParser* parser) const { ts_parser_delete(parser); }
   void operator()(TSTree* tree) const { ts_tree_delete(tree); }
@@ -446,13 +465,22 @@ struct Delete {
 
 }  // namespace
 
+std::chrono::microseconds ThreadCpuTime() {
+  timespec time = {};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::microseconds(time.tv_nsec / 1'000);
+}
+
 bool ParsePython(std::string_view text, std::chrono::microseconds limit, PythonFile* file) {
   *file = {};
   const std::unique_ptr<TSParser, Delete> parser(ts_parser_new());
   ts_parser_set_language(parser.get(), tree_sitter_python());
-  ts_parser_set_timeout_micros(parser.get(), std::max<int64_t>(1, limit.count()));
+  Input input{text, ThreadCpuTime() + limit};
+  ts_parser_set_cancellation_flag(parser.get(), &input.cancelled);
+  // What goes on for long within one piece: the parser itself knows no other clock.
+  ts_parser_set_timeout_micros(parser.get(), std::max<int64_t>(1, 20 * limit.count()));
   const std::unique_ptr<TSTree, Delete> tree(
-      ts_parser_parse_string(parser.get(), nullptr, text.data(), text.size()));
+      ts_parser_parse(parser.get(), nullptr, {&input, Input::Read, TSInputEncodingUTF8}));
   if (tree == nullptr) return false;
   Reader(text, file).Read(ts_tree_root_node(tree.get()));
   return true;

@@ -65,7 +65,11 @@ struct PythonFile {
 
 inline constexpr size_t kPythonBytesMax = 512 << 10;
 
-// False: it took longer than `limit`, and `file` says nothing. `text` has at most kPythonBytesMax.
+// What this thread has computed so far: a busy machine makes it neither more nor less.
+std::chrono::microseconds ThreadCpuTime();
+
+// False: it took more computing than `limit`, and `file` says nothing. `text` has at most
+// kPythonBytesMax.
 bool ParsePython(std::string_view text, std::chrono::microseconds limit, PythonFile* file);
 
 }  // namespace trainyard::coordinator

@@ -21,6 +21,7 @@
 #include "coordinator/source/spec_reader.h"
 #include "coordinator/watch/data_fetch.h"
 #include "coordinator/watch/data_locator.h"
+#include "coordinator/watch/import_spec.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -171,12 +172,24 @@ class RepositoryPreparer final : public SourcePreparer {
                                            const SpecWishes& wishes) {
     auto archive = blobs_->Path(sha256);
     if (!archive.ok()) return archive.status();
+    if (!wishes.import_path.empty()) return PrepareImport(sha256, *archive, wishes);
     auto parsed = ReadSpecOf(*archive, name, wishes);
     if (!parsed.ok()) return parsed.status();
     const absl::Status looked = parsed->spec.IsProgram() ? LookAtProgram(*archive, &*parsed)
                                                          : LookAtData(*archive, &*parsed);
     if (!looked.ok()) return looked;
     core::JobRequest request = ToRequest(ToProto(parsed->spec));
+    request.snapshot_sha256 = sha256;
+    return request;
+  }
+
+  absl::StatusOr<core::JobRequest> PrepareImport(const std::string& sha256, const fs::path& archive,
+                                                 const SpecWishes& wishes) const {
+    auto spec = MakeImportSpec(archive, wishes.import_path, wishes.overrides);
+    if (!spec.ok()) return spec.status();
+    // A program may look at its data before it trains.
+    AddDatasets({"mnist", "fashion_mnist", "cifar10", "cifar100"}, &spec->program);
+    core::JobRequest request = ToRequest(ToProto(*spec));
     request.snapshot_sha256 = sha256;
     return request;
   }
@@ -258,9 +271,11 @@ class RepositoryPreparer final : public SourcePreparer {
     DataLocator locator(archive, *scratch, options_.data_roots,
                         [this](const v1::DataFile& file) { return FetchFile(file); });
     std::vector<network::Problem> problems;
-    const v1::Data data = OpenData(
-        parsed->spec.data, [&](const v1::DataFile& file) { return locator.Locate(file); },
-        &problems);
+    const LocateFile locate = [&](const v1::DataFile& file) { return locator.Locate(file); };
+    const v1::Data data = OpenData(parsed->spec.data, locate, &problems);
+    if (parsed->spec.weights.ByteSizeLong() != 0) {
+      OpenFile("weights", locate, &parsed->spec.weights, &problems);
+    }
     if (!locator.passing_error().ok()) return locator.passing_error();
     if (!problems.empty()) return parsed->origin.Error(problems);
     return CompleteSpec(data, parsed);

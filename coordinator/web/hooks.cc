@@ -10,9 +10,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "coordinator/access/secrets.h"
+#include "coordinator/access/signature.h"
 #include "coordinator/source/repository_key.h"
 #include "coordinator/source/yaml_tree.h"
-#include "coordinator/web/signature.h"
 
 namespace trainyard::coordinator {
 namespace {

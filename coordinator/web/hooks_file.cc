@@ -18,15 +18,16 @@ using Kind = YamlNode::Kind;
 
 // Each is tried on a body, before anything else is known about it.
 constexpr size_t kHooksMax = 100;
+constexpr size_t kSecretBytesMin = 16;
 
 Hook ReadHook(const YamlNode& node, const std::string& path, const fs::path& folder,
               SpecProblems* problems) {
   Hook hook;
   const Section section(&node, path, SectionNamed(HookSections(), "hook"), problems);
   section.Text("project", &hook.project);
-  ReadNamedSecret(section, "secret", folder, &hook.secret, problems);
+  ReadNamedSecret(section, "secret", folder, kSecretBytesMin, &hook.secret);
   std::string token;
-  ReadNamedSecret(section, "token", folder, &token, problems);
+  ReadNamedSecret(section, "token", folder, kSecretBytesMin, &token);
   if (!token.empty()) hook.token_sha256 = HashOfSecret(token);
   bool any = false;
   for (const char* key : {"secret_file", "secret_env", "token_file", "token_env"}) {

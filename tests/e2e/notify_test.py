@@ -169,7 +169,8 @@ commit_statuses:
 
     def test_what_was_not_told_yet_is_told_after_the_next_start_with_the_same_key(self):
         port = free_port()
-        notify = self.notify_file(port)
+        wrong = '  - {name: wrong, url: "http://127.0.0.1:%d/answer/404", plain_http: true, private_addresses: true}'
+        notify = self.notify_file(port, wrong % self.http.port)
         self.yard.start("--notify", notify)
         commit = self.push(self.spec(epochs=1, target="0.1"))
         self.yard.cli("project", "add", self.bare, "--name", "shoes", "--branch", "main")
@@ -182,6 +183,10 @@ commit_statuses:
         keys = {mail["headers"]["Message-ID"] for mail in self.mails()}
         self.assertEqual(keys, {"<%s@example.com>" % self.hooks(team)[0]["delivery"]})
         self.assertEqual(self.statuses(commit)[-1]["state"], "success")
+        # Who could not be told stands in the job's history.
+        job = self.hooks(team)[0]["job"]
+        self.yard.wait_until(lambda: any(event["kind"] == "note" and "wrong: the server answers with HTTP status 404" in
+                                         event["message"] for event in self.yard.events(job)), "the note")
         # Told once, it is not told again.
         self.yard.wait_until(lambda: len(self.statuses(commit)) >= 3, "the status again")
         self.yard.kill(signal.SIGTERM)
@@ -192,12 +197,12 @@ commit_statuses:
 
     def test_a_wrong_notify_file_keeps_the_coordinator_from_starting(self):
         path = self.notify_file(self.http.port)
-        os.chmod(os.path.join(self.yard.folder, "password"), 0o644)
+        os.remove(os.path.join(self.yard.folder, "password"))
         done = subprocess.run([COORDINATOR, "--listen", self.yard.address, "--state-dir", self.yard.state_dir,
                                "--workers", "0", "--notify", path], env=self.yard.environment,
                               capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 2)
-        self.assertIn("notify.yaml:12:20: mail[0].password_file: found a file that others than its owner may read",
+        self.assertIn("notify.yaml:11:20: mail[0].password_file: found no file that can be read",
                       done.stderr)
 
 

@@ -60,8 +60,10 @@ class Build {
     aborted = true
     Process process = running
     if (process == null) return
-    process.toHandle().descendants().forEach { it.destroy() }
-    process.destroy()
+    def shell = process.toHandle()  // Process.destroy would close its output too
+    def others = shell.descendants().toArray()
+    shell.destroy()  // first, lest it ends with its child, untold
+    others.each { it.destroy() }
   }
 
   void checkAborted() {

@@ -18,7 +18,8 @@ class JenkinsfileRules extends CompilationCustomizer {
   static final OPTIONS = ['buildDiscarder', 'disableConcurrentBuilds', 'skipDefaultCheckout', 'timeout']
   static final PARAMETERS = ['booleanParam', 'choice', 'string']
   static final TRIGGERS = ['cron', 'pollSCM']
-  static final STEPS = ['archiveArtifacts', 'checkout', 'echo', 'error', 'junit', 'readFile', 'script', 'sh', 'unstable']
+  static final STEPS = ['archiveArtifacts', 'checkout', 'echo', 'error', 'junit', 'readFile', 'script', 'sh',
+                        'unstable']
   static final CREDENTIALS = ['credentials']
 
   private SourceUnit source
@@ -31,9 +32,10 @@ class JenkinsfileRules extends CompilationCustomizer {
     this.source = source
     ownMethods = source.AST.methods*.name as Set
     List<Statement> statements = source.AST.statementBlock.statements
-    List<MethodCallExpression> pipelines = statements.findResults { callOf(it)?.methodAsString == 'pipeline' ? callOf(it) : null }
-    if (pipelines.size() != 1) refuse(source.AST.statementBlock, "found ${pipelines.size()} pipeline blocks, expected one")
-    else checkPipeline(pipelines[0])
+    List<MethodCallExpression> pipelines = statements.findResults { callOf(it) }
+        .findAll { it.methodAsString == 'pipeline' }
+    if (pipelines.size() == 1) checkPipeline(pipelines[0])
+    else refuse(source.AST.statementBlock, "found ${pipelines.size()} pipeline blocks, expected one")
     source.AST.methods.each { checkGroovy(it.code) }
   }
 
@@ -86,7 +88,9 @@ class JenkinsfileRules extends CompilationCustomizer {
       Map<String, MethodCallExpression> sections = sectionsOf(stage, STAGE, ['steps'])
       checkPost(sections.post)
       if (sections.steps) checkSteps(sections.steps)
-      if (sections.when) sectionsOf(sections.when, ['expression'], []).each { unused, call -> checkGroovy(bodyOf(call)) }
+      if (sections.when) {
+        sectionsOf(sections.when, ['expression'], []).each { unused, call -> checkGroovy(bodyOf(call)) }
+      }
     }
   }
 

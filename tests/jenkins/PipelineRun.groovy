@@ -4,7 +4,7 @@ import org.codehaus.groovy.control.MultipleCompilationErrorsException
 
 /**
  * Plays a declarative Jenkinsfile on this machine, as a Jenkins with one agent would: real `sh`, a real Git checkout,
- * credentials, post conditions in Jenkins' order, artifacts and JUnit reports kept. SIGTERM is what the abort button does.
+ * credentials, post conditions in Jenkins' order, artifacts and JUnit reports kept. SIGTERM is the abort button.
  *
  * usage: groovy -cp FOLDER PipelineRun.groovy BUILD.json
  *   {"jenkinsfile": .., "workspace": .., "source": URL, "record": folder for what Jenkins keeps,
@@ -48,7 +48,8 @@ class Pipeline {
     def unknown = build.given.keySet() - declared*.name
     if (unknown) throw new IllegalArgumentException("the Jenkinsfile has no parameter ${unknown.join(', ')}")
     declared.each {
-      build.parameters[it.name] = build.given.containsKey(it.name) ? build.given[it.name] : it.choices ? it.choices[0] : it.defaultValue
+      def usual = it.choices ? it.choices[0] : it.defaultValue
+      build.parameters[it.name] = build.given.containsKey(it.name) ? build.given[it.name] : usual
     }
     build.env.putAll(build.parameters)
   }
@@ -128,8 +129,8 @@ build = new Build(new JsonSlurper().parse(new File(args[0])) as Map)
 sun.misc.Signal.handle(new sun.misc.Signal('TERM')) { build.abort() }
 def configuration = new CompilerConfiguration(scriptBaseClass: PipelineSteps.name)
 configuration.addCompilationCustomizers(new JenkinsfileRules())
-def binding = new Binding(env: build.env, params: build.parameters, currentBuild: build.currentBuild, scm: 'scm', any: 'any',
-                          none: 'none', build: build)
+def binding = new Binding(env: build.env, params: build.parameters, currentBuild: build.currentBuild, scm: 'scm',
+                          any: 'any', none: 'none', build: build)
 try {
   new GroovyShell(this.class.classLoader, binding, configuration).evaluate(new File(build.jenkinsfile))
 } catch (MultipleCompilationErrorsException e) {

@@ -68,12 +68,13 @@ abstract class PipelineSteps extends Script {
 
   void archiveArtifacts(Map step) {
     List<String> files = find(step.artifacts)
-    if (!files && !step.allowEmptyArchive) throw new StepFailed("No artifacts found that match the file pattern \"${step.artifacts}\"")
+    if (!files && !step.allowEmptyArchive) throw new StepFailed("No artifacts found that match ${step.artifacts}")
     files.each { name ->
       File from = new File(build.workspace, name), to = new File(build.record, "archive/$name")
       to.parentFile.mkdirs()
       Files.copy(from.toPath(), to.toPath(), StandardCopyOption.REPLACE_EXISTING)
-      build.artifacts[name] = step.fingerprint ? MessageDigest.getInstance('MD5').digest(from.bytes).encodeHex() as String : ''
+      def md5 = MessageDigest.getInstance('MD5').digest(from.bytes).encodeHex() as String
+      build.artifacts[name] = step.fingerprint ? md5 : ''
     }
     build.log("Archiving artifacts: ${files.join(', ')}")
   }

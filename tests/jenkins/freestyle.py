@@ -62,7 +62,8 @@ class NoFreestyleJob(Exception):
 def check(element, schema, place):
     classes = CLASSES.get(element.tag, (None,))
     if element.get("class") not in classes or set(element.attrib) - {"class"}:
-        raise NoFreestyleJob("%s: found %s, expected class=%s" % (place, element.attrib, " or ".join(map(str, classes))))
+        expected = " or ".join(map(str, classes))
+        raise NoFreestyleJob("%s: found %s, expected class=%s" % (place, element.attrib, expected))
     if element.get("class") == "hudson.scm.NullSCM":
         schema = TEXT
     if schema and (element.text or "").strip():

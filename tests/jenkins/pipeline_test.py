@@ -100,7 +100,8 @@ class Pipeline(JenkinsTest):
         build = self.run_build(UNSTABLE, MAX_TWEAKS="0")
         self.assertEqual([j["id"] for j in self.jobs()], [str(job)], "no second job")
         self.assertIn("Goes on with job %d" % job, build.log)
-        self.assertRegex(build.artifact("trainyard-out/job.txt"), r"restarts +trial 1, attempt 1 at step \d+: killed by SIGKILL")
+        self.assertRegex(build.artifact("trainyard-out/job.txt"),
+                         r"restarts +trial 1, attempt 1 at step \d+: killed by SIGKILL")
         self.assert_nothing_is_kept_in_mind()
 
     def test_after_a_run_that_was_cut_off_a_newer_commit_replaces_its_job(self):

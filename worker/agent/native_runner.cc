@@ -17,6 +17,7 @@
 #include "worker/agent/finish.h"
 #include "worker/agent/report_buffer.h"
 #include "worker/agent/retry.h"
+#include "worker/engine/mapped_file.h"
 #include "worker/engine/trainer.h"
 
 namespace trainyard::agent {
@@ -124,6 +125,10 @@ class NativeAttempt {
   const std::string& folder() const { return folder_; }
 
  private:
+  // Later trials are changed in ways that the weights need not fit.
+  bool StartsFromWeights() const {
+    return start_.spec().has_weights() && start_.trial_number() == 1 && !checkpoint_;
+  }
   void FetchCheckpoint();
   void LoadData();
   void Plan();
@@ -141,6 +146,7 @@ class NativeAttempt {
   int64_t checkpoint_step_ = 0;
   bool exact_ = true;
   LoadedData data_;
+  std::optional<engine::MappedFile> weights_;
   std::unique_ptr<engine::Trainer> trainer_;
   std::vector<int64_t> confusion_;
 };
@@ -191,6 +197,17 @@ void NativeAttempt::LoadData() {
       loader.Load(start_.spec(), start_.snapshot_sha256(), start_.finishing());
   Require(data.status(), control_, step());
   data_ = *std::move(data);
+  if (StartsFromWeights()) {
+    const absl::StatusOr<std::string> path = loader.Locate(start_.spec().weights());
+    Require({path.status().code(), absl::StrCat("weights: ", path.status().message())}, control_,
+            step());
+    std::optional<engine::MappedFile> file = engine::MappedFile::Open(*path);
+    if (!file) {
+      End(AttemptEnded::FAILED_FINALLY,
+          absl::StrCat("weights: ", *path, ": no file that can be read"));
+    }
+    weights_.emplace(*std::move(file));
+  }
   std::error_code ignored;  // decoded; what is left over goes with the attempt's folder
   std::filesystem::remove_all(folder_ + "/source", ignored);
 }
@@ -208,9 +225,11 @@ void NativeAttempt::Plan() {
   try {
     trainer_ =
         std::make_unique<engine::Trainer>(FromProto(start_.configuration()), training, options);
+    if (weights_) trainer_->StartFrom(weights_->bytes());
   } catch (const kernels::Error& error) {
     End(AttemptEnded::FAILED_FINALLY, error.what());
   }
+  weights_.reset();
   if (!checkpoint_) return;
   try {
     exact_ = trainer_->Restore(*checkpoint_) && checkpoint_->exact;
@@ -260,6 +279,7 @@ std::string SpecHash(const v1::Start& start) {
   *bound.mutable_data() = start.spec().data();
   *bound.mutable_validation() = start.spec().validation();
   *bound.mutable_configuration() = start.configuration();
+  if (start.spec().has_weights()) *bound.mutable_weights() = start.spec().weights();
   std::string bytes;
   {
     google::protobuf::io::StringOutputStream stream(&bytes);

@@ -39,10 +39,13 @@ struct SafetensorsFile {
   std::vector<TensorEntry> tensors;  // in the order of their bytes
 };
 
+// Files of ours have one; those of others do not.
+enum class Checksum { kRequired, kIfThere };
+
 // Verifies everything that can be verified: header length, JSON, keys, types, shapes against
-// lengths, that the tensors cover the data without hole or overlap, the checksum (which must be
-// there). Throws kernels::Error saying where. Allocates in proportion to the header at most.
-SafetensorsFile ParseSafetensors(std::string_view bytes);
+// lengths, that the tensors cover the data without hole or overlap, the checksum. Throws
+// kernels::Error saying where. Allocates in proportion to the header at most.
+SafetensorsFile ParseSafetensors(std::string_view bytes, Checksum checksum = Checksum::kRequired);
 
 // Copies a tensor's values to the end of `out`.
 void AppendValues(std::string_view bytes, const TensorEntry& tensor, std::vector<float>* out);

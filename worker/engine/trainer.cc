@@ -16,6 +16,7 @@
 #include "worker/engine/planner.h"
 #include "worker/engine/schedule.h"
 #include "worker/engine/training_data.h"
+#include "worker/engine/weights.h"
 
 namespace trainyard::engine {
 namespace {
@@ -108,6 +109,9 @@ class Trainer::Impl {
   }
 
   bool Restore(const Checkpoint& checkpoint);
+  void StartFrom(std::string_view weights) {
+    program_->WriteState(ParseWeights(weights, plan_.parameters));
+  }
   Outcome Run(TrainingObserver& observer);
   Evaluation Evaluate(const Dataset& dataset, std::span<const int32_t> indices);
   std::vector<float> Logits(const Dataset& dataset);
@@ -425,6 +429,7 @@ Trainer::Trainer(const network::Configuration& configuration, const TrainingData
 Trainer::~Trainer() = default;
 
 bool Trainer::Restore(const Checkpoint& checkpoint) { return impl_->Restore(checkpoint); }
+void Trainer::StartFrom(std::string_view weights) { impl_->StartFrom(weights); }
 Outcome Trainer::Run(TrainingObserver& observer) { return impl_->Run(observer); }
 Evaluation Trainer::Evaluate(const Dataset& dataset) { return impl_->Evaluate(dataset); }
 Evaluation Trainer::EvaluateValidation() { return impl_->EvaluateValidation(); }

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -84,6 +85,10 @@ class Trainer {
   // Continues from a checkpoint of this trial. Throws kernels::Error, naming what differs, if it is
   // another's. Returns false when the fingerprint differs: the run goes on but is not exact.
   bool Restore(const Checkpoint& checkpoint);
+
+  // Starts from these weights, a safetensors file's bytes, in place of fresh ones. Throws
+  // kernels::Error, naming the tensor that does not fit.
+  void StartFrom(std::string_view weights);
 
   // Trains from where it stands to the last epoch. A loss that is not a number ends it as
   // kDiverged, after OnEpoch with that epoch's metrics so far and no further checkpoint.

@@ -160,7 +160,9 @@ absl::StatusOr<Command> Attempt::MakeCommand() {
   const absl::StatusOr<std::string> bubblewrap = ProbeBubblewrap();
   if (!bubblewrap.ok()) return absl::UnavailableError(bubblewrap.status().message());
   SandboxOptions sandbox{program.network(), options_.program_paths};
-  if (!options_.python_folder.empty()) sandbox.folders.push_back(options_.python_folder);
+  for (const std::string& ours : {options_.python_folder, options_.logits_program}) {
+    if (!ours.empty()) sandbox.folders.push_back(ours);
+  }
   command.argv = InSandbox(*bubblewrap, argv, space_, sandbox);
   command.keep_rights = true;  // it takes them away itself
   return command;

@@ -43,6 +43,9 @@ std::vector<std::string> ProgramEnvironment(const v1::Start& start, const Progra
       absl::StrCat("TRAINYARD_ATTEMPT=", start.attempt_number()),
   };
   if (!options.python_folder.empty()) environment.push_back("PYTHONPATH=" + options.python_folder);
+  if (!options.logits_program.empty()) {
+    environment.push_back("TRAINYARD_LOGITS=" + options.logits_program);
+  }
   if (options.threads > 0) {
     environment.push_back(absl::StrCat("OMP_NUM_THREADS=", options.threads));
   }

@@ -24,6 +24,7 @@ struct ProgramOptions {
   int threads = 0;                         // as OMP_NUM_THREADS; <= 0: not said
   std::string work_folder;                 // the process's own
   std::string python_folder;               // goes onto PYTHONPATH; empty: none
+  std::string logits_program;              // as TRAINYARD_LOGITS, for imports; empty: none
   std::vector<std::string> program_paths;  // folders with more programs and packages, first of all
   agent::HttpsOptions https;
   std::chrono::milliseconds term_grace{15'000};  // from SIGTERM to SIGKILL

@@ -15,7 +15,7 @@ namespace trainyard::program {
 
 struct SandboxOptions {
   bool network = false;
-  std::vector<std::string> folders;  // read-only: --program-path, and our Python package
+  std::vector<std::string> folders;  // read-only: --program-path, and what is ours
 };
 
 // The path of bubblewrap, once it has shown that it can make a sandbox here; else why not, with

@@ -114,6 +114,7 @@ void AddFor(FindingKind kind, Ideas& ideas) {
       break;
     case FindingKind::kOverfit:
       ideas.Drop(0.3);
+      ideas.TrainLonger(2);
       ideas.Drop(0.5);
       ideas.ScaleRate(1.0 / 3);
       break;

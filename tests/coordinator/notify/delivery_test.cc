@@ -7,8 +7,8 @@
 #include <future>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/access/signature.h"
 #include "coordinator/notify/delivery_queue.h"
-#include "coordinator/notify/webhook.h"
 #include "tests/coordinator/notify/notify_sample.h"
 #include "tests/coordinator/notify/receiver.h"
 
@@ -80,7 +80,7 @@ TEST(Delivery, AWebhookArrivesOverTlsSignedAndWithItsKey) {
   EXPECT_EQ(got.at("headers").at("Idempotency-Key"), SampleNotice().key);
   EXPECT_EQ(got.at("headers").at("X-Trainyard-Event"), "target_met");
   EXPECT_EQ(got.at("headers").at("X-Hub-Signature-256"),
-            SignatureOf(got.at("body"), "webhook secret"));
+            SignatureOf("webhook secret", got.at("body").get<std::string>()));
   EXPECT_EQ(json::parse(got.at("body").get<std::string>()).at("trainyard").at("job"), 3);
 }
 

@@ -54,7 +54,6 @@ commit_statuses: [{name: d, token_env: GITHUB_TOKEN}]
 
 TEST(NotifyFile, EveryProblemIsToldWithItsPlace) {
   const NotifyFolder folder;
-  folder.Secret("open", "hidden", 0644);
   folder.Secret("empty", "");
   folder.Secret("two-lines", "hidden\nhidden");
   folder.Secret("odd-token", "hidden hidden");
@@ -71,16 +70,15 @@ TEST(NotifyFile, EveryProblemIsToldWithItsPlace) {
             "notify.yaml:2:3: webhooks[0]: found no name, expected a name for messages"},
            {"webhooks:\n- {name: a, url: https://x}\n- {name: a, url: https://y}",
             "notify.yaml:3:10: webhooks[1].name: found \"a\" a second time, expected another name"},
-           {"webhooks: [{name: a, url_file: open}]",
-            "notify.yaml:1:32: webhooks[0].url_file: found a file that others than its owner may "
-            "read, expected chmod 600"},
            {"webhooks: [{name: a, url_file: nothing}]",
             "notify.yaml:1:32: webhooks[0].url_file: found no file that can be read (No such file "
-            "or directory)"},
+            "or directory), expected one with a secret"},
            {"webhooks: [{name: a, url_file: .}]",
-            "notify.yaml:1:32: webhooks[0].url_file: found no regular file"},
+            "notify.yaml:1:32: webhooks[0].url_file: found no regular file, expected one "
+            "with a secret"},
            {"webhooks: [{name: a, url_env: TRAINYARD_NOT_SET}]",
-            "notify.yaml:1:31: webhooks[0].url_env: found no such variable in the environment"},
+            "notify.yaml:1:31: webhooks[0].url_env: found no such variable in the "
+            "coordinator's environment, expected the name of one"},
            {"webhooks: [{name: a, url_file: secrets/slack-url, url_env: SLACK_URL}]",
             "notify.yaml:1:60: webhooks[0].url_env: found url_file beside it, expected one of "
             "them"},
@@ -91,11 +89,11 @@ TEST(NotifyFile, EveryProblemIsToldWithItsPlace) {
             "notify.yaml:1:27: webhooks[0].url: found a user name or password in the URL, expected "
             "none"},
            {"webhooks: [{name: a, url: https://x, secret_file: empty}]",
-            "notify.yaml:1:51: webhooks[0].secret_file: found nothing in it, expected one line of "
-            "at most 4096 bytes"},
+            "notify.yaml:1:51: webhooks[0].secret_file: found a secret of 0 bytes, expected 1 to "
+            "4096"},
            {"webhooks: [{name: a, url: https://x, secret_file: two-lines}]",
-            "notify.yaml:1:51: webhooks[0].secret_file: found something else in it, expected one "
-            "line of at most 4096 bytes"},
+            "notify.yaml:1:51: webhooks[0].secret_file: found control characters in the secret, "
+            "expected one line of text"},
            {"mail: [{name: a, user: u, " + mail + "}]",
             "notify.yaml:1:24: mail[0].user: found a user without a password, expected "
             "password_file or password_env beside it"},
@@ -104,8 +102,8 @@ TEST(NotifyFile, EveryProblemIsToldWithItsPlace) {
             "notify.yaml:1:30: mail[0].encryption: found none beside a password, expected starttls "
             "or tls: everybody on the way could read it"},
            {"mail: [{name: a, server: m, from: a@b, to: [\"a@b>\\r\\nBcc: c\"]}]",
-            "notify.yaml:1:45: mail[0].to[0]: found \"a@b>\\x0d\\x0aBcc: c\", expected an address such "
-            "as you@example.com"},
+            "notify.yaml:1:45: mail[0].to[0]: found \"a@b>\\x0d\\x0aBcc: c\", expected an address "
+            "such as you@example.com"},
            {"commit_statuses: [{name: a}]",
             "notify.yaml:1:19: commit_statuses[0]: found no token_file, expected token_file or "
             "token_env"},

@@ -232,6 +232,40 @@ TEST_F(NativeTest, ACheckpointOfAnotherConfigurationIsRefused) {
   EXPECT_THAT(record.ended()->message(), HasSubstr("another trial"));
 }
 
+TEST_F(NativeTest, TrialOneStartsFromTheSpecsWeights) {
+  const Record first = RunToEnd(SmallStart(SmallJob(1), snapshot_, 1));
+  engine::Checkpoint trained =
+      engine::ParseCheckpoint(gateway_.blob(first.checkpoints().back().sha256()));
+  const auto start_with = [&](const std::string& weights, int64_t attempt) {
+    v1::JobSpec spec = SmallJob(1);
+    spec.mutable_weights()->set_path("weights.safetensors");
+    v1::Optimizer& optimizer =
+        *spec.mutable_configuration()->mutable_training()->mutable_optimizer();
+    optimizer.set_learning_rate(1e-30);  // too little to move a weight
+    v1::Start start = SmallStart(spec, "", attempt);
+    start.set_snapshot_sha256(
+        gateway_.Store(SmallSnapshotWith({{"weights.safetensors", weights}})));
+    return start;
+  };
+  const auto weights_after = [&](const Record& record) {
+    return engine::ParseCheckpoint(gateway_.blob(record.checkpoints().back().sha256()))
+        .state.parameters;
+  };
+  const std::string weights = engine::SerializeModel(trained, {});
+  EXPECT_EQ(weights_after(RunToEnd(start_with(weights, 2))), trained.state.parameters);
+
+  // A later trial may have changed in ways that they do not fit.
+  v1::Start later = start_with(weights, 3);
+  later.set_trial_number(2);
+  EXPECT_NE(weights_after(RunToEnd(later)), trained.state.parameters);
+
+  // What does not fit is named, and final.
+  trained.parameters[0].dims = {1, 4, 3, 3};
+  const Record refused = RunToEnd(start_with(engine::SerializeModel(trained, {}), 4));
+  EXPECT_EQ(refused.ended()->outcome(), AttemptEnded::FAILED_FINALLY);
+  EXPECT_THAT(refused.ended()->message(), HasSubstr("layers.0.weight"));
+}
+
 TEST_F(NativeTest, ATornDownloadIsContinuedWhereItBroke) {
   std::atomic<int> fetches{0};
   std::atomic<int64_t> continued_at{-1};

@@ -124,12 +124,16 @@ v1::JobSpec SmallJob(int epochs) {
   return spec;
 }
 
-std::string SmallSnapshot() {
-  return Tar({{"trainyard.yaml", "name: small\n"},
-              {"data/train-images", IdxImages(kTrain, kSide, 1)},
-              {"data/train-labels", IdxLabels(kTrain, kClasses, 1)},
-              {"data/test-images", IdxImages(kTest, kSide, 2)},
-              {"data/test-labels", IdxLabels(kTest, kClasses, 2)}});
+std::string SmallSnapshot() { return SmallSnapshotWith({}); }
+
+std::string SmallSnapshotWith(const std::vector<TarEntry>& more) {
+  std::vector<TarEntry> entries = {{"trainyard.yaml", "name: small\n"},
+                                   {"data/train-images", IdxImages(kTrain, kSide, 1)},
+                                   {"data/train-labels", IdxLabels(kTrain, kClasses, 1)},
+                                   {"data/test-images", IdxImages(kTest, kSide, 2)},
+                                   {"data/test-labels", IdxLabels(kTest, kClasses, 2)}};
+  entries.insert(entries.end(), more.begin(), more.end());
+  return Tar(entries);
 }
 
 v1::Start SmallStart(const v1::JobSpec& spec, const std::string& snapshot_sha256, int64_t attempt) {

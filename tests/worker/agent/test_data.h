@@ -28,6 +28,7 @@ std::string IdxLabels(int count, int classes, uint64_t seed);
 // batch normalisation, dropout and a dense layer; augmentation is on.
 v1::JobSpec SmallJob(int epochs);
 std::string SmallSnapshot();
+std::string SmallSnapshotWith(const std::vector<TarEntry>& more);
 
 // The first attempt of that job.
 v1::Start SmallStart(const v1::JobSpec& spec, const std::string& snapshot_sha256, int64_t attempt);

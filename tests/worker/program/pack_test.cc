@@ -104,6 +104,14 @@ TEST_F(PackTest, AnEntryThatIsGoneIsSaidAndNoFileIsLeft) {
   EXPECT_FALSE(fs::exists(folder_ + "/1.tar"));
 }
 
+TEST_F(PackTest, AFullDiskIsToldAsSuch) {
+  const Workspace here = Space("here");
+  Write(here.checkpoints + "/e", std::string(100'000, 'x'));
+  fs::create_symlink("/dev/full", folder_ + "/full.tar");
+  const auto packed = Pack(here, {.epoch = 1, .entry = "e"}, {}, folder_ + "/full.tar");
+  EXPECT_TRUE(absl::IsResourceExhausted(packed.status())) << packed.status();
+}
+
 TEST_F(PackTest, WhatIsNoCheckpointOfAProgramIsDataLoss) {
   const Workspace here = Space("here");
   Write(folder_ + "/text", "this is no archive at all, whatever it is");

@@ -1,7 +1,9 @@
-"""Runs at the start of every Python of a program that Trainyard trains, before the program's own first line.
+"""Runs at the start of every Python of a program that Trainyard trains, before the program's own
+first line.
 
-It installs hooks that wait until Keras is imported, and then gives way to the `sitecustomize` of the environment
-that this one shadows. Without TRAINYARD_METRICS_FILE it does nothing but the latter.
+It installs hooks that wait until Keras is imported, and then gives way to the `sitecustomize` of
+the environment that this one shadows. Without TRAINYARD_METRICS_FILE it does nothing but the
+latter.
 """
 
 import importlib.machinery

@@ -3,6 +3,8 @@ import tensorflow as tf
 
 tf.random.set_seed(1)
 (train_images, train_labels), (test_images, test_labels) = tf.keras.datasets.mnist.load_data()
+train_images, train_labels = train_images[:6000], train_labels[:6000]
+test_images, test_labels = test_images[:1000], test_labels[:1000]
 train_images, test_images = train_images / 255.0, test_images / 255.0
 
 model = tf.keras.models.Sequential(

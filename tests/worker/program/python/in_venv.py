@@ -1,4 +1,5 @@
-"""Runs a test of this folder with the Python of $TRAINYARD_VENV, or build/venv below the source tree.
+"""Runs a test of this folder with the Python of $TRAINYARD_VENV, or build/venv below the source
+tree.
 
 Exit status 77: that Python is not there, or has no Keras.
 """
@@ -12,7 +13,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 PYTHON = (
     pathlib.Path(os.environ.get("TRAINYARD_VENV") or HERE.parents[3] / "build/venv") / "bin/python"
 )
-FIND = "import importlib.util, sys; sys.exit(not all(map(importlib.util.find_spec, ('keras', 'tf_keras', 'PIL'))))"
+FIND = (
+    "from importlib.util import find_spec; import sys; "
+    "sys.exit(not all(map(find_spec, ('keras', 'tf_keras', 'PIL'))))"
+)
 
 if not PYTHON.exists() or subprocess.run([PYTHON, "-c", FIND]).returncode:
     print(f"skipped: {PYTHON} has no Keras (ci/test.sh --all installs it)")

@@ -1,6 +1,8 @@
-"""Unmodified Keras programs, trained under the worker's contract; killed in the middle and continued.
+"""Unmodified Keras programs, trained under the worker's contract; killed in the middle and
+continued.
 
-A program is killed by SIGKILL at the end of an epoch: its entry is written but not yet named, its line not yet said.
+A program is killed by SIGKILL at the end of an epoch: its entry is written but not yet named, its
+line not yet said.
 """
 
 import json
@@ -26,17 +28,19 @@ class Programs(unittest.TestCase):
     def attempt(self, program, name="attempt", **how):
         return Attempt(self.folder / name, PROGRAMS / program, data=DATA, **how)
 
-    def ok(self, attempt, *arguments, **how):
+    def ok(self, attempt, *arguments, notes=0, **how):
         self.assertEqual(attempt.run(*arguments, **how), 0, attempt.stderr[-2000:])
-        self.assertEqual(attempt.lines("error") + attempt.lines("note"), [])
+        self.assertEqual(attempt.lines("error"), [])
+        self.assertEqual(len({line["note"] for line in attempt.lines("note")}), notes)
 
-    def kill_and_continue(self, attempt, epoch, epochs, *arguments, more=None):
+    def kill_and_continue(self, attempt, epoch, epochs, *arguments, notes=0, more=None):
         """All epochs are there once, and all but the first few come from the second attempt."""
         code = attempt.run(*arguments, more={**(more or {}), "TEST_KILL_AT": f"epoch-{epoch:05}"})
         self.assertEqual(code, -9, attempt.stderr[-2000:])
         self.assertEqual(attempt.epochs(), list(range(1, epoch)))
         steps = attempt.lines("epoch")[-1]["step"]
-        self.ok(attempt, *arguments, resume=attempt.newest(), fresh_work=True, more=more)
+        how = {"resume": attempt.newest(), "fresh_work": True, "more": more}
+        self.ok(attempt, *arguments, notes=notes, **how)
         self.assertEqual(attempt.epochs(), list(range(1, epochs + 1)))
         self.assertEqual(attempt.lines("epoch")[-1]["step"] * (epoch - 1), steps * epochs)
 
@@ -58,8 +62,8 @@ class Programs(unittest.TestCase):
         self.assertEqual(
             undisturbed.lines("model")[0]["model"],
             {
-                "description": "conv2d 16 - max_pooling2d - conv2d 32 - max_pooling2d - flatten - dropout 0.2"
-                " - dense 32 - dense 10",
+                "description": "conv2d 16 - max_pooling2d - conv2d 32 - max_pooling2d - flatten"
+                " - dropout 0.2 - dense 32 - dense 10",
                 "parameters": 30762,
                 "changes": [],
             },
@@ -100,6 +104,13 @@ class Programs(unittest.TestCase):
         # What it prints of the whole History is what was reported.
         self.assertIn(str(round(attempt.lines("epoch")[-1]["val_accuracy"], 3)), attempt.stdout)
 
+    def test_a_model_of_its_own_class_trained_epoch_by_epoch(self):
+        attempt = self.attempt("own_class.py")
+        self.kill_and_continue(attempt, 3, 4, notes=1)
+        self.assertIn("only its weights", attempt.lines("note")[0]["note"])
+        self.assertTrue((attempt.newest() / "model.weights.h5").exists())
+        self.assertEqual(attempt.stdout, "epochs 4 True\n")
+
     def test_tf_keras_imports(self):
         attempt = self.attempt("tf_keras_imports.py")
         self.kill_and_continue(attempt, 3, 3)
@@ -124,6 +135,13 @@ class Programs(unittest.TestCase):
         attempt = self.attempt("two_fits.py")
         self.kill_and_continue(attempt, 4, 6)
         self.assertIn("first [0, 1] True\nsecond [0, 1, 2, 3] 4\ntrained 6\n", attempt.stdout)
+
+    def test_more_epochs_of_a_loop_of_fits_are_refused(self):
+        attempt = self.attempt("own_class.py", params={"epochs": 8})
+        process = attempt.start()
+        process.communicate(timeout=support.LIMIT_S)
+        self.assertEqual(process.returncode, 70)
+        self.assertIn("one epoch at a time", attempt.lines("error")[-1]["error"])
 
     def test_changes_from_the_parameters_file_and_the_end_by_sigterm(self):
         wanted = {"width": 2, "added_dense": 8, "epochs": 1000, "learning_rate": 0.003}

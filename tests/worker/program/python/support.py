@@ -1,4 +1,6 @@
-"""Runs programs as the worker does: a folder of their own, an environment of their own, a metrics file."""
+"""Runs programs as the worker does: a folder of their own, an environment of their own, a metrics
+file.
+"""
 
 import json
 import os
@@ -11,7 +13,7 @@ ROOT = HERE.parents[3]
 PROGRAMS = HERE.parent / "programs"
 PACKAGE = ROOT / "worker" / "program" / "python"
 FASHION_MNIST = "/usr/share/datasets/fashion-mnist"
-LIMIT_S = 300
+LIMIT_S = 800
 
 
 class Attempt:

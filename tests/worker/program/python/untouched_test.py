@@ -1,4 +1,6 @@
-"""Programs without Keras run as if nothing were there; notebooks; the forms of data sets. Needs NumPy only."""
+"""Programs without Keras run as if nothing were there; notebooks; the forms of data sets. Needs
+NumPy only.
+"""
 
 import gzip
 import io

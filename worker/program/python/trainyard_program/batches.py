@@ -12,11 +12,20 @@ def _is_dataset(x):
     return hasattr(x, "element_spec") and hasattr(x, "map")
 
 
-def _is_arrays(x):
+def is_arrays(x):
     if isinstance(x, (list, tuple, dict)):
         parts = list(x.values()) if isinstance(x, dict) else list(x)
         return bool(parts) and all(hasattr(part, "shape") for part in parts)
     return hasattr(x, "shape") and hasattr(x, "dtype")
+
+
+def head_of(x):
+    """The first row of each array."""
+    if isinstance(x, dict):
+        return {name: head_of(part) for name, part in x.items()}
+    if isinstance(x, (list, tuple)):
+        return type(x)(head_of(part) for part in x)
+    return x if x is None else x[:1]
 
 
 def _length(x):
@@ -27,7 +36,7 @@ def _length(x):
 
 def batch_size_of(x, batch_size):
     """What a step takes, or None where nobody can tell."""
-    if _is_arrays(x):
+    if is_arrays(x):
         return batch_size or DEFAULT_BATCH_SIZE
     if _is_dataset(x):
         inner = x
@@ -46,7 +55,7 @@ def image_counter(arguments):
     """A function from the steps of an epoch to the images trained on, None where unknown."""
     x, size = arguments["x"], batch_size_of(arguments["x"], arguments["batch_size"])
     limit = None
-    if _is_arrays(x) and not arguments["steps_per_epoch"]:
+    if is_arrays(x) and not arguments["steps_per_epoch"]:
         limit = int(_length(x) * (1 - (arguments["validation_split"] or 0)))
     elif isinstance(getattr(x, "n", None), int):  # ImageDataGenerator's iterators
         limit = x.n
@@ -60,12 +69,14 @@ def image_counter(arguments):
 
 
 def change(arguments, wanted):
-    """Makes fit take batches of that size; returns (from, to), or None where it is so already or cannot be."""
+    """Makes fit take batches of that size; returns (from, to), or None where it is so already or
+    cannot be.
+    """
     x = arguments["x"]
     size = batch_size_of(x, arguments["batch_size"])
     if size == wanted:
         return None
-    if _is_arrays(x):
+    if is_arrays(x):
         arguments["batch_size"] = wanted
     elif _is_dataset(x):
         if size is None:

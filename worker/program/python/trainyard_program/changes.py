@@ -1,4 +1,4 @@
-"""The changes of TRAINYARD_PARAMS_FILE: read, checked, made at compile and fit, and told as a diff."""
+"""The changes of TRAINYARD_PARAMS_FILE: read, checked, made at compile and fit, told as a diff."""
 
 import json
 import os
@@ -107,6 +107,11 @@ class Changes:
         first, last = arguments["initial_epoch"], arguments["epochs"]
         if self._epochs_factor is None:
             self._epochs_factor = self.wanted["epochs"] / max(1, last - first)
+        elif self._epochs_factor > 1 and last - first == 1:
+            # A loop of fits of one epoch each, as long as the program likes.
+            raise Refused(
+                "epochs: the program calls fit for one epoch at a time, and decides itself how often"
+            )
         elif self._epochs_factor != 1:
             channel.note(
                 "epochs: the program calls fit several times; the later calls keep their proportion"

@@ -1,11 +1,12 @@
-"""Entries of TRAINYARD_CHECKPOINT_DIR: `epoch-00003/` with what people want and what continuing needs.
+"""Entries of TRAINYARD_CHECKPOINT_DIR: `epoch-00003/` with what people want and what continuing
+needs.
 
-model.keras      the model, whole (model.weights.h5 where Keras cannot save it whole)
-variables.npz    weights, optimizer and random generators of the model in training
-model-1.npz      the same of each model whose fit is over, as it was left
-best-0.npz       best weights that the program's EarlyStopping keeps in memory
-files/           what the program's ModelCheckpoint and CSVLogger wrote
-state.json       how far the program has come; written by `run`
+    model.keras      the model, whole (model.weights.h5 where Keras cannot save it whole)
+    variables.npz    weights, optimizer and random generators of the model in training
+    model-1.npz      the same of each model whose fit is over, as it was left
+    best-0.npz       best weights that the program's EarlyStopping keeps in memory
+    files/           what the program's ModelCheckpoint and CSVLogger wrote
+    state.json       how far the program has come; written by `run`
 """
 
 import json
@@ -22,7 +23,6 @@ class Store:
         self.folder = folder
         self.resume_from = resume_from
         self._finished = os.path.join(folder, ".trainyard")  # models whose fit is over
-        self._written = []
 
     def resumed_state(self):
         """The state to continue from, or None at a first start."""
@@ -97,9 +97,11 @@ class Store:
             os.rename(target, old)
             shutil.rmtree(old, ignore_errors=True)
         os.rename(temporary, target)
-        self._written.append(target)
-        while len(self._written) > KEPT_ENTRIES:
-            shutil.rmtree(self._written.pop(0), ignore_errors=True)
+        entries = sorted(entry for entry in os.listdir(self.folder) if entry.startswith("epoch-"))
+        for entry in entries[:-KEPT_ENTRIES]:
+            path = os.path.join(self.folder, entry)
+            if os.path.realpath(path) != os.path.realpath(self.resume_from or ""):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _link(source, target):
@@ -116,6 +118,6 @@ def _save_model(keras, model, folder):
     except Exception as error:
         if os.path.exists(path):
             os.remove(path)
-        reason = str(error).split("\n")[0]
+        reason = " ".join(str(error).strip().split("\n\n")[0].split()) or type(error).__name__
         channel.note(f"the model cannot be saved whole, so only its weights are: {reason}")
         keras.Model.save_weights(model, os.path.join(folder, "model.weights.h5"))

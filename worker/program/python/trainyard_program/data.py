@@ -1,4 +1,5 @@
-"""Keras' data sets without the network: `load_data()` answered from TRAINYARD_DATA_DIR, whatever form lies there.
+"""Keras' data sets without the network: `load_data()` answered from TRAINYARD_DATA_DIR, whatever
+form lies there.
 
 Keras' own cache gets links to everything configured too, so that `get_file(NAME, ...)` finds it.
 """

@@ -1,6 +1,8 @@
-"""Reads the forms in which the MNIST family and CIFAR lie about, into the arrays that Keras' load_data returns.
+"""Reads the forms in which the MNIST family and CIFAR lie about, into the arrays that Keras'
+load_data returns.
 
-IDX (gzipped or not), NPZ, CIFAR binary, CIFAR's Python pickles; as folders, or as zip and tar archives.
+IDX (gzipped or not), NPZ, CIFAR binary, CIFAR's Python pickles; as folders, or as zip and tar
+archives.
 """
 
 import gzip
@@ -22,7 +24,7 @@ CIFAR_BYTES = 3 * CIFAR_SIDE * CIFAR_SIDE
 
 
 def load(name, path, label_mode="fine"):
-    """((x_train, y_train), (x_test, y_test)) of the Keras data set `name`, from a file or folder."""
+    """((x_train, y_train), (x_test, y_test)) of the data set `name`, from a file or folder."""
     files = _Files(path)
     arrays = _from_npz(files)
     if arrays is None and name in ("mnist", "fashion_mnist"):

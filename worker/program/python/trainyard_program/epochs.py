@@ -6,7 +6,7 @@ It stands behind the program's own callbacks, so that it sees what they decided 
 import functools
 import time
 
-from trainyard_program import channel, user_callbacks, variables
+from trainyard_program import batches, channel, user_callbacks
 from trainyard_program.describe import describe
 
 ACCURACIES = (
@@ -67,9 +67,9 @@ class Epochs:
     async_safe = True
     _supports_tf_logs = True
 
-    def follow(self, run, keras, callbacks, images, x):
+    def follow(self, run, keras, callbacks, images, data):
         self.run, self.keras, self.theirs = run, keras, callbacks
-        self.images, self.x = images, x
+        self.images, self.data = images, data
         self.record = {"history": {}, "epoch": []}
         self.tells = True
         self.restores = None  # what to do before the first epoch: a function(model)
@@ -81,10 +81,10 @@ class Epochs:
     @guarded
     def on_train_begin(self, logs=None):
         if self.restores is not None:
-            _build_legacy(self.model, self.x)
             try:
+                _build(self.model, self.data)
                 self.restores(self.model)
-            except (variables.Mismatch, OSError, KeyError, ValueError) as error:
+            except Exception as error:  # unsaid, it would train on from fresh weights
                 channel.fail(
                     f"the checkpoint does not fit the program's model '{self.model.name}': {error}"
                 )
@@ -174,16 +174,23 @@ class Epochs:
 
 
 def _number(value):
-    value = float(value) if getattr(value, "ndim", 0) == 0 else [float(v) for v in value]
-    return value
+    return float(value) if getattr(value, "ndim", 0) == 0 else [float(one) for one in value]
 
 
-def _build_legacy(model, x):
-    """Keras 2 builds a model at its first batch, which is too late to restore it."""
-    if getattr(model, "built", True):
+def _build(model, data):
+    """Keras builds some models at their first batch, which is too late to restore them."""
+    if model.built and model.weights:
         return
+    x, y = data
     if hasattr(x, "element_spec"):
-        spec = x.element_spec
-        model.build((spec[0] if isinstance(spec, tuple) else spec).shape)
-    elif hasattr(x, "shape"):
-        model.build((None,) + tuple(x.shape[1:]))
+        batch = next(iter(x))
+    elif batches.is_arrays(x):
+        batch = (batches.head_of(x), batches.head_of(y))
+    elif hasattr(x, "__getitem__") and hasattr(x, "__len__"):
+        batch = x[0]
+    else:
+        return  # a generator's first batch would be missing from the training
+    if hasattr(model, "_symbolic_build"):
+        model._symbolic_build(data_batch=batch)
+    else:
+        model(batch[0] if isinstance(batch, (tuple, list)) else batch)

@@ -20,7 +20,8 @@ class Fit:
         else:
             run.changes.scale_epochs(arguments)  # the first fit sets the measure for those to come
         self.ours = callback_class()
-        self.ours.follow(run, keras, self.theirs, batches.image_counter(arguments), arguments["x"])
+        data = arguments["x"], arguments["y"]
+        self.ours.follow(run, keras, self.theirs, batches.image_counter(arguments), data)
         self.ours.record["model"] = run.number_of(model)
         self.ours.record["epochs"] = arguments["epochs"]
         if stored is not None:

@@ -78,7 +78,9 @@ class Graph:
         self.parents[id(layer)] += parents
 
     def back_from(self, layers, stops):
-        """The first layers for which `stops` holds, on every way back from `layers` (those included)."""
+        """The first layers for which `stops` holds, on every way back from `layers` (those
+        included).
+        """
         found, waiting, seen = [], list(layers), set()
         while waiting:
             layer = waiting.pop(0)
@@ -92,7 +94,9 @@ class Graph:
         return found
 
     def heads(self):
-        """The layers that make the outputs: the last ones with weights, behind them only activations and the like."""
+        """The layers that make the outputs: the last ones with weights, behind them only
+        activations and the like.
+        """
         return self.back_from(self.outputs, self._has_weights)
 
     def _has_weights(self, layer):

@@ -1,6 +1,7 @@
 """Runs the code cells of a notebook: `python3 -m trainyard_program.notebook FILE.ipynb`.
 
-In order, in one namespace, as `__main__`. Lines of magics (%), shell (!) and help (?) are left out, with a note.
+In order, in one namespace, as `__main__`. Lines of magics (%), shell (!) and help (?) are left out,
+with a note.
 """
 
 import json

@@ -1,7 +1,8 @@
-"""Another optimizer by name, another learning rate: for numbers, schedules and LearningRateScheduler.
+"""Another optimizer by name, another learning rate: for numbers, schedules and
+LearningRateScheduler.
 
-The learning rate goes with the program from one optimizer to the next: in proportion to what the two take by default,
-so that 0.1 for `sgd` (default 0.01) is 0.01 for `adam` (default 0.001).
+The learning rate goes with the program from one optimizer to the next: in proportion to what the
+two take by default, so that 0.1 for `sgd` (default 0.01) is 0.01 for `adam` (default 0.001).
 """
 
 import contextlib
@@ -147,8 +148,8 @@ def _scaled_schedule(keras):
 def scale_schedulers(callbacks, factor, wanted, epochs):
     """LearningRateScheduler sets the rate anew at each epoch; it must follow the change.
 
-    Its function may start from the rate at hand or not: its highest value tells the factor, and it is called with
-    the rate that it would see without us.
+    Its function may start from the rate at hand or not: its highest value tells the factor, and it
+    is called with the rate that it would see without us.
     """
     for callback in callbacks:
         if type(callback).__name__ != "LearningRateScheduler" or hasattr(

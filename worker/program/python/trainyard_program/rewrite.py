@@ -1,8 +1,8 @@
 """Changes a model's layers before its first training, within the object that the program holds.
 
-The graph is called anew on the model's own inputs, layer by layer: a layer whose configuration changes, or which
-gets another input shape, is made anew from its configuration; all others stay the objects, with the weights, that
-they are. The model object then takes the new graph.
+The graph is called anew on the model's own inputs, layer by layer: a layer whose configuration
+changes, or which gets another input shape, is made anew from its configuration; all others stay the
+objects, with the weights, that they are. The model object then takes the new graph.
 """
 
 import functools
@@ -31,14 +31,15 @@ def is_buildable(model):
 
 
 def change(keras, model, wanted, made):
-    """Makes the wanted changes of width, added_convs, added_dense, dropout; returns [(path, from, to)].
+    """Makes the wanted changes of width, added_convs, added_dense, dropout; returns [(path, from,
+    to)].
 
     `made` holds the signatures of models that are changed already; this one is added.
     """
     if not _is_plain(keras, model):
         raise Refused(
-            f"{', '.join(wanted)}: model '{model.name}' is of the program's own class {kind(model)}; "
-            "only Sequential and functional models can be changed"
+            f"{', '.join(wanted)}: model '{model.name}' is of the program's own class "
+            f"{kind(model)}; only Sequential and functional models can be changed"
         )
     plan = Plan(keras, model, wanted, made)
     if plan.edits or plan.before:
@@ -58,7 +59,9 @@ def _is_plain(keras, model):
 
 
 class Plan:
-    """Which layers change (`edits`), which new ones stand before which (`before`), and the diff that people see."""
+    """Which layers change (`edits`), which new ones stand before which (`before`), and the diff
+    that people see.
+    """
 
     def __init__(self, keras, model, wanted, made):
         self.keras, self.model, self.made = keras, model, made
@@ -104,18 +107,22 @@ class Plan:
                 self._edit(layer, key, before, after)
         if not candidates:
             raise Refused(
-                f"width: model '{self.model.name}' has no hidden convolution or Dense layer that trains"
+                f"width: model '{self.model.name}' has no hidden convolution or Dense layer "
+                "that trains"
             )
 
     def _inner_width(self, model, factor, makes_output):
-        """A model within the model is changed in its place too, so that the program's name for it stays true."""
+        """A model within the model is changed in its place too, so that the program's name for it
+        stays true.
+        """
         if not model.trainable or not any(kind(layer) in WIDTHS for layer in model.layers):
             return 0
         if describe.signature(model) in self.made:
             return 1
         if not _is_plain(self.keras, model):
             raise Refused(
-                f"width: {named(model)} within model '{self.model.name}' is of the program's own class"
+                f"width: {named(model)} within model '{self.model.name}' is of the program's "
+                "own class"
             )
         if makes_output and not [l for l in Graph(model).layers if kind(l) in WIDTHS][1:]:
             return 0
@@ -149,7 +156,8 @@ class Plan:
         if len(flats) != 1:
             names = ", ".join(named(layer) for layer in flats) or "none"
             raise Refused(
-                f"added_convs: expected one Flatten or global pooling before the head, found {names}"
+                "added_convs: expected one Flatten or global pooling before the head, "
+                f"found {names}"
             )
         convs = self.graph.back_from(
             self.graph.parents[id(flats[0])],
@@ -294,27 +302,23 @@ def _rebuild_sequential(model, plan, placer):
     if tensor is not None:
         for layer in layers:  # forget the calls above; the model makes its own
             del layer._inbound_nodes[-1]
-    if hasattr(model, "_maybe_rebuild"):
-        first = model._layers[:1]
-        pop, add = functools.partial(model.pop, rebuild=False), functools.partial(
-            model.add, rebuild=False
-        )
-        layers = [layer for layer in first if kind(layer) == "InputLayer"] + layers
+    legacy = not hasattr(model, "_maybe_rebuild")
+    later = {} if legacy else {"rebuild": False}
+    if not legacy:
+        first = [layer for layer in model._layers[:1] if kind(layer) == "InputLayer"]
     else:
         first = model.inputs[:1] if getattr(model, "_has_explicit_input_shape", False) else []
-        pop, add = model.pop, model.add
-        layers = list(first) + layers
     while model.layers:
-        pop()
-    if hasattr(model, "_maybe_rebuild"):
-        model._layers.clear()
-    else:
+        model.pop(**later)
+    if legacy:
         model._self_tracked_trackables = []
-    for layer in layers:
+    else:
+        model._layers.clear()
+    for layer in list(first) + layers:
         if not is_model(layer) and kind(layer) != "InputLayer" and hasattr(layer, "_inbound_nodes"):
             del layer._inbound_nodes[:]  # else `layer.output` would be its output in the old graph
-        add(layer)
-    if hasattr(model, "_maybe_rebuild"):
+        model.add(layer, **later)
+    if not legacy:
         model._maybe_rebuild()
 
 

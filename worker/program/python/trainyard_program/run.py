@@ -1,7 +1,8 @@
-"""How far the program has come: its fits and evaluations in order, what is stored of them, what comes next.
+"""How far the program has come: its fits and evaluations in order, what is stored of them, what
+comes next.
 
-A continued program runs again from its first line. A fit that was over returns what it returned then, the one that
-was interrupted goes on behind its last stored epoch, all later ones run as ever.
+A continued program runs again from its first line. A fit that was over returns what it returned
+then, the one that was interrupted goes on behind its last stored epoch, all later ones run as ever.
 """
 
 import fcntl
@@ -32,7 +33,9 @@ class Run:
         self._owner = None
 
     def owns(self):
-        """Opens the checkpoints at first use; False in a process that may not write there: one process trains."""
+        """Opens the checkpoints at first use; False in a process that may not write there: one
+        process trains.
+        """
         if self._owner is None:
             self._owner = (os.getpid(), self._open())
         return self._owner == (os.getpid(), True)
@@ -70,8 +73,8 @@ class Run:
             record = self.resumed["fit"]
         if record is not None and record["model"] != self.number_of(model):
             channel.fail(
-                f"the checkpoint does not fit the program: fit {index + 1} trained model {record['model']}, "
-                f"now it trains model {self.number_of(model)}"
+                f"the checkpoint does not fit the program: fit {index + 1} trained model "
+                f"{record['model']}, now it trains model {self.number_of(model)}"
             )
         return finished, record
 

@@ -1,4 +1,6 @@
-"""The state of the program's own callbacks, and of the random generators that its data may come from."""
+"""The state of the program's own callbacks, and of the random generators that its data may come
+from.
+"""
 
 import glob
 import json
@@ -25,7 +27,9 @@ SEEN = {
 
 
 def _attributes(callback):
-    """Names of what makes up a callback's state; of the program's own classes all that JSON can hold."""
+    """Names of what makes up a callback's state; of the program's own classes all that JSON can
+    hold.
+    """
     for kind in type(callback).__mro__:
         if (kind.__module__ + ".").startswith(KERAS_MODULES):
             own = () if kind is type(callback) else vars(callback)

@@ -1,6 +1,7 @@
 """A model's variables as a file: weights, the state of random generators, the optimizer.
 
-By position, with names and shapes beside them, so that a program that has changed meanwhile is told so.
+By position, with names and shapes beside them, so that a program that has changed meanwhile is told
+so.
 """
 
 import numpy

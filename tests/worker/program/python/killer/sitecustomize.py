@@ -1,4 +1,6 @@
-"""An environment's own sitecustomize, which ours must give way to; it kills the program at a given moment."""
+"""An environment's own sitecustomize, which ours must give way to; it kills the program at a given
+moment.
+"""
 
 import os
 import signal

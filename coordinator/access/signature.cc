@@ -1,7 +1,4 @@
-#include "coordinator/web/signature.h"
-
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include "coordinator/access/signature.h"
 
 #include <algorithm>
 
@@ -18,6 +15,10 @@ constexpr size_t kDigits = 64;
 
 }  // namespace
 
+std::string SignatureOf(std::string_view secret, std::string_view body) {
+  return absl::StrCat(std::string(kPrefix), absl::BytesToHexString(HmacSha256(secret, body)));
+}
+
 bool LooksSigned(std::string_view signature) {
   return signature.size() == kPrefix.size() + kDigits && signature.starts_with(kPrefix) &&
          std::all_of(signature.begin() + kPrefix.size(), signature.end(),
@@ -25,16 +26,7 @@ bool LooksSigned(std::string_view signature) {
 }
 
 bool IsSignedBy(std::string_view secret, std::string_view body, std::string_view signature) {
-  unsigned char mac[EVP_MAX_MD_SIZE];
-  unsigned int size = 0;
-  if (HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
-           reinterpret_cast<const unsigned char*>(body.data()), body.size(), mac,
-           &size) == nullptr) {
-    return false;
-  }
-  const std::string hex = absl::BytesToHexString({reinterpret_cast<const char*>(mac), size});
-  return SameSecret(absl::StrCat(std::string(kPrefix), hex),
-                    absl::AsciiStrToLower(std::string(signature)));
+  return SameSecret(SignatureOf(secret, body), absl::AsciiStrToLower(std::string(signature)));
 }
 
 }  // namespace trainyard::coordinator

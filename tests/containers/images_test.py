@@ -280,6 +280,8 @@ class Images(EngineTest):
         os.makedirs(repository)
         with open(os.path.join(repository, "main.py"), "w") as file:
             file.write("import numpy\nprint('accuracy:', numpy.float64(1))\n")
+        with open(os.path.join(repository, "trainyard.yaml"), "w") as file:
+            file.write("program: {command: python3 main.py, framework: sklearn}\n")
         done = self.compose_cli("submit", "/repo", "--wait", options=(
             "-e", "TRAINYARD_ACCESS=/run/trainyard/access", "-v", repository + ":/repo:ro"))
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

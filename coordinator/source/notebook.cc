@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -140,10 +141,19 @@ bool IsForeign(std::string_view text) {
 // Whether only Jupyter understands the line: a %magic, a !command, a question, `x = !command`.
 bool IsMagic(std::string_view line) {
   if (line.empty()) return false;
-  if (line[0] == '%' || line[0] == '!' || line[0] == '?') return true;
+  // A modulo at the start of a continued line has a space behind it.
+  const bool magic = line[0] == '%' && line.size() > 1 &&
+                     (line[1] == '%' || std::isalpha(static_cast<unsigned char>(line[1])));
+  if (magic || line[0] == '!' || line[0] == '?') return true;
   if (line.back() == '?' && line.find('#') == line.npos) return true;
   const size_t equals = line.find('=');
   if (equals == line.npos) return false;
+  // Names before it: a text with an equals sign in it is no assignment.
+  const std::string_view names = line.substr(0, equals);
+  const bool plain = std::all_of(names.begin(), names.end(), [](unsigned char c) {
+    return std::isalnum(c) || c == '_' || c == ',' || c == ' ' || c == '\t';
+  });
+  if (!plain) return false;
   const std::string_view value = Stripped(line.substr(equals + 1));
   return !value.empty() && (value[0] == '%' || value[0] == '!');
 }

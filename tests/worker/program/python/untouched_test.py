@@ -73,6 +73,12 @@ class Untouched(unittest.TestCase):
         self.assertEqual(notes[1], "cell 1, line 2 is left out: !pip install x")
         self.assertEqual(len(notes), 3)
 
+    def test_a_modulo_in_a_notebook_is_no_magic(self):
+        attempt = self.notebook(
+            'print("a=%d" % (\n    1))\nprint("b=%d"\n      % 2)', "%matplotlib inline\nx = !ls\nprint(3)"
+        )
+        self.assertEqual(attempt.stdout, "a=1\nb=2\n3\n")
+
     def test_an_error_in_a_notebook_names_cell_and_line(self):
         attempt = self.notebook("a = 1", "b = 2\nprint(a / 0)")
         self.assertEqual(attempt.code, 1)

@@ -12,6 +12,8 @@ import traceback
 
 from trainyard_program import channel
 
+# A modulo at the start of a continued line has a space behind it.
+MAGIC = re.compile(r"%[%A-Za-z]|[!?]")
 ASSIGNED_SHELL = re.compile(r"^\s*[\w, ]+=\s*[!%]")
 
 
@@ -45,7 +47,7 @@ def without_magics(source, number):
     for index, line in enumerate(lines):
         text = line.strip()
         if (
-            text.startswith(("%", "!", "?"))
+            MAGIC.match(text)
             or (text.endswith("?") and "#" not in text)
             or ASSIGNED_SHELL.match(line)
         ):

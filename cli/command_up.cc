@@ -25,7 +25,7 @@ struct Options {
   std::vector<std::string> data_roots;
   std::string worker_binary;
   std::string pools, hooks, http, notify;
-  bool allow_programs = false;
+  bool allow_programs = false, program_network = false;
   std::vector<std::string> program_paths;
   bool allow_file_urls = false;
   bool listen_anywhere = false;
@@ -75,6 +75,7 @@ std::vector<std::string> Arguments(const Options& options) {
   add_file("--tls-ca", options.tls_ca);
   add_file("--tls-client-ca", options.tls_client_ca);
   for (const auto& [flag, set] : {std::pair("--allow-programs", options.allow_programs),
+                                  {"--program-network", options.program_network},
                                   {"--allow-file-urls", options.allow_file_urls},
                                   {"--insecure-listen-anywhere", options.listen_anywhere},
                                   {"--require-token", options.require_token},
@@ -233,6 +234,8 @@ void AddUp(CLI::App& app, Context& context) {
   AddPushes(command, *options);
   command->add_flag("--allow-programs", options->allow_programs,
                     "Let local workers run programs of users, each in a sandbox (bubblewrap)");
+  command->add_flag("--program-network", options->program_network,
+                    "Give the network to programs whose spec asks for it; takes --require-token");
   AddProgramPath(command, options->program_paths);
   command->add_flag("--allow-file-urls", options->allow_file_urls,
                     "Fetch from file:// URLs and paths even where other machines can ask for it");

@@ -136,6 +136,8 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_flag("--allow-programs", service.allow_programs,
                "Let workers of this machine run programs of users, each in a sandbox of its own "
                "(bubblewrap)");
+  app.add_flag("--program-network", service.program_network,
+               "Give the network to those programs whose spec asks for it; takes --require-token");
   app.add_option("--program-path", service.program_paths,
                  "Folder that those programs can read, its bin first on their PATH, such as a "
                  "Python venv; can be repeated")

@@ -99,6 +99,11 @@ absl::Status CheckOptions(const ServiceOptions& options) {
         "--allow-programs: programs run in bubblewrap, which is not here; install the package "
         "bubblewrap");
   }
+  if (options.program_network && !options.require_token) {
+    return absl::InvalidArgumentError(
+        "--program-network: a program with the network reaches this coordinator's own addresses, "
+        "where nobody is asked who it is; expected --require-token beside it");
+  }
   for (const std::string& root : options.data_roots) {
     if (!fs::path(root).is_absolute() || !fs::is_directory(root)) {
       return absl::InvalidArgumentError(
@@ -288,6 +293,7 @@ class RunningService final : public Service {
       launchers.process.arguments.insert(
           launchers.process.arguments.end(),
           {"--programs", options_.contained ? "container" : "sandbox"});
+      if (options_.program_network) launchers.process.arguments.push_back("--program-network");
       for (const std::string& path : options_.program_paths) {
         launchers.process.arguments.insert(launchers.process.arguments.end(),
                                            {"--program-path", fs::absolute(path)});

@@ -36,6 +36,7 @@ struct ServiceOptions {
   std::string hooks_file;  // docs/hooks.md; empty: on this machine's own addresses all are believed
   bool allow_programs = false;             // the process pool runs programs of users
   bool contained = false;                  // without a sandbox: a container around all this is one
+  bool program_network = false;            // those whose spec asks for it get the network
   std::vector<std::string> program_paths;  // that those can read
   int64_t poll_local_ms = 2'000;
   int64_t poll_remote_ms = 30'000;

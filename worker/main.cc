@@ -54,6 +54,7 @@ struct Flags {
   int orphan_limit_s = 1800;
   std::string programs = "none";
   std::vector<std::string> program_paths;
+  bool program_network = false;
   std::vector<std::string> runtimes;
   bool private_urls = false;
   bool verbose = false;
@@ -107,6 +108,8 @@ void DeclarePrograms(CLI::App& app, Flags& flags) {
     option->expected(1)->allow_extra_args(false)->multi_option_policy(
         CLI::MultiOptionPolicy::TakeAll);
   };
+  app.add_flag("--program-network", flags.program_network,
+               "Give the network to programs whose spec asks for it, in their sandbox");
   repeatable(app.add_option("--program-path", flags.program_paths,
                             "Folder that programs can read, its `bin` first on their PATH, such as "
                             "a Python venv; can be repeated")
@@ -291,6 +294,7 @@ program::ProgramOptions ProgramOptionsOf(const Flags& flags, const std::string& 
   options.work_folder = work_folder;
   options.python_folder = Beside("../share/trainyard/program");
   options.logits_program = Beside("trainyard-logits");
+  options.network = flags.program_network;
   for (const std::string& path : flags.program_paths) {
     options.program_paths.push_back(fs::absolute(path).lexically_normal().string());
   }

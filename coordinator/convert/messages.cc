@@ -206,20 +206,22 @@ core::Needs FromProto(const v1::Resources& message) {
 
 namespace {
 
-std::set<std::string> HostPaths(const v1::Data& data, const v1::Program& program) {
+std::set<std::string> HostPaths(const v1::JobSpec& spec) {
   std::set<std::string> paths;
   const auto add = [&](const auto& files) {
     for (const v1::DataFile& file : files) {
       if (!file.host_path().empty()) paths.insert(file.host_path());
     }
   };
+  const v1::Data& data = spec.data();
   for (const v1::DataSet* set : {&data.train(), &data.validation(), &data.test()}) {
     add(set->images());
     add(set->labels());
   }
-  for (const v1::ProgramData& item : program.data()) {
+  for (const v1::ProgramData& item : spec.program().data()) {
     if (!item.file().host_path().empty()) paths.insert(item.file().host_path());
   }
+  if (!spec.weights().host_path().empty()) paths.insert(spec.weights().host_path());
   return paths;
 }
 
@@ -250,7 +252,7 @@ core::JobRequest ToRequest(const v1::JobSpec& spec) {
                     .time_ms = spec.budget().time_ms(),
                     .epochs = spec.budget().epochs()};
   request.needs = FromProto(spec.resources());
-  request.needs.paths = HostPaths(spec.data(), spec.program());
+  request.needs.paths = HostPaths(spec);
   if (spec.has_program()) request.needs.runtime = "program-" + spec.program().framework();
   request.train_images = spec.data().train().count();
   return request;

@@ -308,7 +308,7 @@ void Get(const stored::Job& from, core::Job* to, Reader& reader) {
 void Put(const core::Trial& from, stored::Trial* to) {
   const auto& [id, job, number, state, reason, configuration, tweak, inherits, attempt, attempts,
                retries_left, failures, training_ms, confusion, description, parameters, applied,
-               note] = from;
+               notes] = from;
   to->set_id(id.value);
   to->set_job(job.value);
   to->set_number(number);
@@ -326,7 +326,7 @@ void Put(const core::Trial& from, stored::Trial* to) {
   to->set_description(description);
   to->set_parameters(parameters);
   Put(applied, to->mutable_applied());
-  to->set_note(note);
+  for (const std::string& note : notes) to->add_notes(note);
 }
 
 void Get(const stored::Trial& from, core::Trial* to, Reader& reader) {
@@ -347,7 +347,7 @@ void Get(const stored::Trial& from, core::Trial* to, Reader& reader) {
   to->description = from.description();
   to->parameters = from.parameters();
   Get(from.applied(), &to->applied);
-  to->note = from.note();
+  to->notes.assign(from.notes().begin(), from.notes().end());
 }
 
 void Put(const core::Attempt& record, stored::Attempt* to) {

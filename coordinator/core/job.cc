@@ -74,7 +74,11 @@ std::string TuningSpent(const Job& job) {
       return absl::StrCat("the budget of ", limit, limit == 1 ? " trial" : " trials", " is spent");
     }
   }
-  if (!job.request.tuning.enabled) return "tuning is off";
+  if (!job.request.tuning.enabled) {
+    return job.request.configuration.IsProgram()
+               ? "tuning is off, or the program takes no changes from outside"
+               : "tuning is off";
+  }
   return "";
 }
 
@@ -315,10 +319,10 @@ void On(Turn& turn, const JobConcluded& event) {
                          "no checkpoint was stored yet that could be published");
     }
     const std::string why = "ended by a person";
-    turn.Change(event.job).paused = false;
     EndTrial(turn, job->trials.back(), TrialState::kCompleted, why);
     FinishJob(turn, event.job, /*target_met=*/false, MissedText(turn.state, *job, why));
   }
+  turn.Change(event.job).paused = false;
   turn.Accept(event.request, event.job.value);
 }
 

@@ -14,6 +14,8 @@
 namespace trainyard::core {
 namespace {
 
+constexpr size_t kNotesKept = 32;
+
 // An epoch that was done before came out differently: people should know.
 void CompareWithEarlier(Turn& turn, const Epoch& row) {
   for (auto earlier = turn.state.epochs.lower_bound(EpochKey{row.key.trial, row.key.epoch});
@@ -234,8 +236,11 @@ void On(Turn& turn, const ProgramReported& event) {
   };
   // A resend says nothing new, and each attempt says of its model what the one before said.
   const Trial& before = turn.state.trials.at(attempt->trial);
-  if (!event.note.empty() && event.note != before.note) {
-    turn.Change(attempt->trial).note = event.note;
+  if (!event.note.empty() &&
+      std::count(before.notes.begin(), before.notes.end(), event.note) == 0) {
+    std::vector<std::string>& notes = turn.Change(attempt->trial).notes;
+    if (notes.size() == kNotesKept) notes.erase(notes.begin());
+    notes.push_back(event.note);
     tell(event.note);
   }
   if (event.description.empty()) return;

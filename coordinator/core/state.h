@@ -120,7 +120,7 @@ struct Trial {
   std::string description;         // of a program's model, as it said
   int64_t parameters = 0;          // likewise
   std::vector<Change> applied;     // what the configuration's changes made of that model
-  std::string note;                // the last thing the program said to people
+  std::vector<std::string> notes;  // what the program said to people last
   bool operator==(const Trial&) const = default;
 
   bool ended() const { return state >= TrialState::kCompleted; }

@@ -68,7 +68,7 @@ class Transfer {
     if (curl_ == nullptr) return absl::UnavailableError("libcurl does not start");
     result_ = curl_easy_perform(curl_.get());
     if (cancelled_()) return absl::CancelledError("the coordinator is stopping");
-    if (refused_) {
+    if (result_ != CURLE_OK && refused_) {
       return absl::InvalidArgumentError(
           "leads to a private or local network, which private_addresses does not allow");
     }

@@ -28,6 +28,8 @@ void ReadDataFile(const YamlNode& node, const std::string& path, v1::DataFile* f
                   SpecProblems* problems);
 
 // spec_program.cc
+// What a program's data may be called: one plain name, no path.
+bool IsDataName(const std::string& name);
 // Whether this is about a program of the user's: it says so, or it has nothing of a network of
 // ours.
 bool IsProgramSpec(const YamlNode& root);

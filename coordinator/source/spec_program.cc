@@ -16,12 +16,16 @@ constexpr size_t kDataMax = 64;
 constexpr char kNameForm[] =
     "a name of 1 to 63 letters, digits, '.', '-' and '_', the first a letter or digit";
 
-bool IsName(const std::string& name) {
+}  // namespace
+
+bool IsDataName(const std::string& name) {
   const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
   return !name.empty() && name.size() <= 63 && plain(name[0]) &&
          std::all_of(name.begin(), name.end(),
                      [&](char c) { return plain(c) || c == '.' || c == '-' || c == '_'; });
 }
+
+namespace {
 
 // A list is argv; text is a line for the shell.
 void ReadCommand(const YamlNode& node, const std::string& path, v1::Program* program,
@@ -61,7 +65,7 @@ void ReadProgramData(const YamlNode& node, v1::Program* program, SpecProblems* p
     return;
   }
   for (const YamlEntry& entry : node.entries) {
-    if (!IsName(entry.key)) {
+    if (!IsDataName(entry.key)) {
       problems->Add(entry.place, path,
                     "found the name " + Quoted(entry.key) + ", expected " + kNameForm);
       continue;

@@ -18,6 +18,7 @@
 #include "coordinator/source/detect.h"
 #include "coordinator/source/git.h"
 #include "coordinator/source/job_spec.h"
+#include "coordinator/source/spec_parts.h"
 #include "coordinator/source/spec_reader.h"
 #include "coordinator/watch/data_fetch.h"
 #include "coordinator/watch/data_locator.h"
@@ -249,7 +250,7 @@ class RepositoryPreparer final : public SourcePreparer {
     std::set<std::string> named;
     for (const v1::ProgramData& data : program->data()) named.insert(data.name());
     for (const std::string& name : wanted) {
-      if (!named.insert(name).second) continue;
+      if (!IsDataName(name) || !named.insert(name).second) continue;
       const std::string dashed = absl::StrReplaceAll(name, {{"_", "-"}});
       for (const std::string& root : options_.data_roots) {
         std::error_code error;

@@ -11,6 +11,13 @@ namespace trainyard::coordinator {
 absl::StatusOr<network::Configuration> ApplyToConfiguration(
     const v1::JobSpec& spec, const network::Configuration& base,
     const std::vector<std::string>& overrides) {
+  const v1::Program& program = spec.program();
+  if (base.IsProgram() && !program.takes_changes() && program.framework() != "other") {
+    return absl::InvalidArgumentError(
+        "the program takes no changes from outside: it neither calls fit of a Keras model nor "
+        "reads "
+        "TRAINYARD_PARAMS_FILE (docs/programs.md)");
+  }
   for (const std::string& text : overrides) {
     const std::string key = OverrideKey(text);
     const std::string part = key.substr(0, key.find_first_of(".["));

@@ -2,10 +2,12 @@
 
 #include <signal.h>
 
+#include <cmath>
 #include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "proto/memory_kills.h"
 #include "spdlog/spdlog.h"
@@ -28,6 +30,7 @@ using v1::AttemptEnded;
 
 constexpr std::chrono::milliseconds kTick{50};
 constexpr size_t kNotesMax = 50;
+constexpr size_t kNoteBytesMax = 1'000;
 constexpr int kModelsMax = 50;
 constexpr size_t kAccuracyFileBytesMax = 64 << 10;
 
@@ -98,6 +101,8 @@ absl::Status Attempt::Restore() {
   absl::StatusOr<State> state = Unpack(path, space_);
   if (!state.ok()) return state.status();
   continued_ = true;
+  // What was held back is of the weights that are stored with it.
+  if (state->held) state->held->checkpoint = state->entry;
   epochs_.Continue(state->epoch, state->step, state->held);
   last_row_.epoch = stored_epoch_ = state->epoch;
   last_row_.val_accuracy = state->val_accuracy;
@@ -157,6 +162,11 @@ absl::StatusOr<Command> Attempt::MakeCommand() {
     command.argv = std::move(argv);
     return command;
   }
+  if (program.network() && !options_.network) {
+    return absl::InvalidArgumentError(
+        "program.network: found true, which this machine does not allow to programs; leave it out, "
+        "or start the coordinator with --program-network");
+  }
   const absl::StatusOr<std::string> bubblewrap = ProbeBubblewrap();
   if (!bubblewrap.ok()) return absl::UnavailableError(bubblewrap.status().message());
   SandboxOptions sandbox{program.network(), options_.program_paths};
@@ -191,7 +201,8 @@ Ending Attempt::Train() {
   control_.set_phase(v1::PHASE_UPLOADING);
   Listen(output, /*last=*/true);
   const bool well = exit && exit->signal == 0 && exit->code == 0;
-  if (error_.empty() && control_.wish() >= Wish::kStop) return StoppedEnding();
+  const bool ended_by_itself = well && !terminated_;
+  if (error_.empty() && control_.wish() >= Wish::kStop && !ended_by_itself) return StoppedEnding();
   if (error_.empty() && well) return Completed();
   publisher_->Drain();
   return Explain({.exit = exit.value_or(Exit{.signal = SIGKILL}),
@@ -210,6 +221,7 @@ std::optional<Exit> Attempt::Watch(Process& process, Output& output) {
     const Wish wish = control_.wish();
     if (wish >= Wish::kStop && !kill_at) {
       process.Terminate(sandboxed_);
+      terminated_ = true;
       kill_at = agent::Clock::now() + options_.term_grace;
     }
     const bool over = kill_at && agent::Clock::now() >= *kill_at;
@@ -247,6 +259,7 @@ void Attempt::Hear(const Said& said, Source source) {
     heartbeat_.OnPhase(change->phase);
   } else if (const auto* judgement = std::get_if<Judgement>(&said)) {
     epochs_.Judge(*judgement, source);
+    TellJudgement(*judgement, source);
   } else if (const auto* model = std::get_if<ModelLine>(&said)) {
     ReportModel(*model);
   } else if (const auto* note = std::get_if<NoteLine>(&said)) {
@@ -254,6 +267,19 @@ void Attempt::Hear(const Said& said, Source source) {
   } else if (const auto* error = std::get_if<ErrorLine>(&said)) {
     if (error_.empty()) error_ = error->text;
   }
+}
+
+// A judgement that no epoch waits for counts for nothing, but people want to know it.
+void Attempt::TellJudgement(const Judgement& judgement, Source source) {
+  if (source != Source::kSaid || !epochs_.any() || epochs_.held()) return;
+  std::string text = "the program judges its model itself:";
+  if (!std::isnan(judgement.accuracy)) {
+    absl::StrAppend(&text, absl::StrFormat(" accuracy %.4f", judgement.accuracy));
+  }
+  if (!std::isnan(judgement.loss)) {
+    absl::StrAppend(&text, absl::StrFormat(" loss %.4f", judgement.loss));
+  }
+  Note(text, text);
 }
 
 void Attempt::HearPrinted(const Said& said) {
@@ -328,10 +354,12 @@ void Attempt::ReportModel(const ModelLine& line) {
 
 void Attempt::Note(const std::string& about, const std::string& text) {
   if (noted_.size() >= kNotesMax || !noted_.insert(about).second) return;
-  spdlog::warn("{}: {}", Describe(start_.attempt()), text);
+  // A name of a file in it may be anything.
+  const std::string clean = CleanText(text, kNoteBytesMax);
+  spdlog::warn("{}: {}", Describe(start_.attempt()), clean);
   v1::WorkerMessage message;
   *message.mutable_program()->mutable_attempt() = start_.attempt();
-  message.mutable_program()->set_note(text);
+  message.mutable_program()->set_note(clean);
   uplink_.Report(std::move(message), control_);
 }
 

@@ -41,6 +41,7 @@ class Attempt {
   void Listen(Output& output, bool last);
   void Hear(const Said& said, Source source);
   void HearPrinted(const Said& said);
+  void TellJudgement(const Judgement& judgement, Source source);
   void OnEpoch(EpochLine line);
   void Report(const EpochLine& row, bool with_checkpoint);
   void ReportModel(const ModelLine& line);
@@ -81,6 +82,7 @@ class Attempt {
   std::set<std::string> noted_;
   int models_reported_ = 0;
   int64_t output_bytes_ = 0;
+  bool terminated_ = false;  // the program was asked to end
 
   // What is stored.
   std::optional<Entry> stored_entry_;

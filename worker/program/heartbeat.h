@@ -3,7 +3,7 @@
 // The core takes a training attempt whose steps stand still for a minute for one that hangs, and is
 // patient (half an hour) in other phases, counted from the last change. Programs owe nobody steps:
 // so one is "training" only while step lines come, and of one that has fallen silent or never said
-// any, each sign of life (output, an epoch, a file in its folder) changes between the two other
+// any, each sign of life (output, a line of metrics) changes between the two other
 // phases. Silence then ends at the core's phase limit.
 #pragma once
 

@@ -16,7 +16,7 @@
 namespace trainyard::program {
 
 inline constexpr double kUnsaid = std::numeric_limits<double>::quiet_NaN();
-inline constexpr int kEpochsMax = 1'000'000;
+inline constexpr int kEpochsMax = 20'000;
 inline constexpr size_t kMetricsLineBytesMax = 64 << 10;
 
 // `{"epoch": 3, ...}`; a number that was not given is NaN.

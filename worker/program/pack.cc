@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -18,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "worker/agent/archive.h"
 #include "worker/agent/digest.h"
+#include "worker/program/lines.h"
 
 namespace trainyard::program {
 namespace {
@@ -29,6 +31,8 @@ constexpr size_t kStateBytesMax = 1 << 20;
 constexpr size_t kPublishedMax = 200;
 constexpr const char* kModelEndings[] = {".keras",       ".h5",  ".pt",     ".pth", ".onnx",
                                          ".safetensors", ".pkl", ".joblib", ".npz"};
+
+constexpr int64_t kPackedBytesMax = int64_t{32} << 30;  // half of what a coordinator takes
 
 json ToJson(double value) { return std::isnan(value) ? json() : json(value); }
 
@@ -94,6 +98,8 @@ class Packer {
  public:
   explicit Packer(int file) : file_(file), tar_(archive_write_new()) {
     archive_write_set_format_pax_restricted(tar_.get());
+    // Names are bytes, whatever the locale.
+    archive_write_set_options(tar_.get(), "hdrcharset=BINARY");
     archive_write_set_bytes_in_last_block(tar_.get(), 1);
     archive_write_open2(tar_.get(), this, nullptr, &Packer::Write, nullptr, nullptr);
   }
@@ -161,6 +167,11 @@ class Packer {
     archive_entry_set_perm(entry.get(), type == AE_IFDIR ? 0755 : 0644);
     archive_entry_set_mtime(entry.get(), 0, 0);
     archive_entry_set_size(entry.get(), bytes);
+    announced_ += bytes;
+    if (announced_ > kPackedBytesMax) {
+      return absl::InvalidArgumentError(absl::StrCat("packing: found more than ", kPackedBytesMax,
+                                                     " bytes, at ", CleanText(name, NAME_MAX)));
+    }
     return archive_write_header(tar_.get(), entry.get()) == ARCHIVE_OK ? absl::OkStatus() : Error();
   }
 
@@ -179,6 +190,7 @@ class Packer {
   const int file_;
   int error_ = 0;
   int64_t bytes_ = 0;
+  int64_t announced_ = 0;  // of files, before they are read
   agent::Digest digest_;
   std::unique_ptr<archive, CloseWrite> tar_;  // last: it writes when it goes
 };
@@ -275,6 +287,7 @@ absl::StatusOr<State> Unpack(const std::string& file, const Workspace& space) {
 std::optional<Entry> FindEntry(const Workspace& space, const std::string& name) {
   struct stat info {};
   if (name.empty() || name[0] == '.' || name.find('/') != std::string::npos) return std::nullopt;
+  if (CleanText(name, NAME_MAX) != name) return std::nullopt;  // it could not be written down
   if (lstat(absl::StrCat(space.checkpoints, "/", name).c_str(), &info) != 0) return std::nullopt;
   if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return std::nullopt;
   return Entry{name, StampOf(info)};

@@ -6,11 +6,18 @@
 #include "spdlog/spdlog.h"
 #include "worker/agent/ending.h"
 #include "worker/program/attempt.h"
+#include "worker/program/lines.h"
 #include "worker/program/process.h"
 
 namespace trainyard::program {
 
 using v1::AttemptEnded;
+
+namespace {
+
+constexpr size_t kMessageBytesMax = 4'000;
+
+}  // namespace
 
 ProgramRunner::ProgramRunner(ProgramOptions options, agent::BlobClient& blobs,
                              agent::BlobCache& cache)
@@ -29,6 +36,8 @@ std::optional<AttemptEnded> ProgramRunner::Run(const v1::Start& start, agent::Up
     ending = {AttemptEnded::FAILED, error.what()};
   }
   attempt.Clear();
+  // A name of a file in it may be anything.
+  ending.message = CleanText(ending.message, kMessageBytesMax);
   return Conclude(start, control, std::move(ending), attempt.step(), attempt.folder());
 }
 

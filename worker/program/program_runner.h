@@ -21,6 +21,7 @@ enum class Confinement {
 
 struct ProgramOptions {
   Confinement confinement = Confinement::kSandbox;
+  bool network = false;                    // whether a sandbox may have it, where the spec asks
   int threads = 0;                         // as OMP_NUM_THREADS; <= 0: not said
   std::string work_folder;                 // the process's own
   std::string python_folder;               // goes onto PYTHONPATH; empty: none

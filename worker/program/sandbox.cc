@@ -76,8 +76,11 @@ std::vector<std::string> InSandbox(const std::string& bubblewrap,
     const std::string path = absl::StrCat("/etc/", name);
     Add(out, {"--ro-bind-try", path, path});
   }
-  Add(out, {"--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"});
   std::error_code error;
+  for (const char* keys : {"/etc/ssl/private", "/etc/pki/tls/private"}) {
+    if (fs::is_directory(keys, error)) Add(out, {"--tmpfs", keys});
+  }
+  Add(out, {"--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"});
   for (auto at = fs::directory_iterator("/dev", error); at != fs::directory_iterator();
        at.increment(error)) {
     const std::string path = at->path().string();

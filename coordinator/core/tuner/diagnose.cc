@@ -45,7 +45,9 @@ Finding Untrained(const TrialHistory& trial, int epochs) {
       return finding;
     default:
       finding.kind = FindingKind::kNone;
-      finding.text = "the trial failed before it could be judged";
+      finding.text = trial.result == TrialResult::kCompleted
+                         ? "the trial never said how good its validation is"
+                         : "the trial failed before it could be judged";
       return finding;
   }
 }

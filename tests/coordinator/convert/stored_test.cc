@@ -107,7 +107,7 @@ TEST(StoredTest, EveryFieldOfTheOthersSurvives) {
   trial.description = kText;
   trial.parameters = 10;
   trial.applied = {{kText, "1", "2"}};
-  trial.note = kText;
+  trial.notes = {kText, "b"};
   ExpectRoundTrip(trial);
   trial.configuration = {.changes = {1, 2, "adam", 0.5, 1.5, 3, 4, 0.25}};
   ExpectRoundTrip(trial);

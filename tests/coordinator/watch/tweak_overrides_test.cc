@@ -77,5 +77,19 @@ TEST_F(TweakOverridesTest, ValuesAreHeldToWhatASpecIsHeldTo) {
   }
 }
 
+TEST(TweakProgram, OneThatTakesNoChangesSaysSo) {
+  v1::JobSpec spec;
+  spec.mutable_program()->set_framework("torch");
+  spec.mutable_program()->add_command("./train");
+  const auto refused = ApplyToConfiguration(spec, {}, {"changes.epochs=3"});
+  EXPECT_THAT(std::string(refused.status().message()), testing::HasSubstr("TRAINYARD_PARAMS_FILE"));
+  spec.mutable_program()->set_takes_changes(true);
+  const auto tweaked = ApplyToConfiguration(spec, {}, {"changes.epochs=3"});
+  ASSERT_TRUE(tweaked.ok()) << tweaked.status();
+  EXPECT_EQ(tweaked->changes.epochs, 3);
+  const auto native = ApplyToConfiguration(spec, {}, {"train.epochs=3"});
+  EXPECT_THAT(std::string(native.status().message()), testing::HasSubstr("expected changes"));
+}
+
 }  // namespace
 }  // namespace trainyard::coordinator

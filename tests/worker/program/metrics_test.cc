@@ -30,9 +30,9 @@ std::string ProblemOf(const std::string& line) {
 }
 
 TEST(MetricsTest, AnEpochHasAllThatWasSaidAndNothingElse) {
-  const auto epoch = Only<EpochLine>(
-      R"({"epoch": 3, "step": 1290, "loss": 0.5, "val_accuracy": 0.91,)"
-      R"( "checkpoint": "epoch-00003"})");
+  const auto epoch =
+      Only<EpochLine>(R"({"epoch": 3, "step": 1290, "loss": 0.5, "val_accuracy": 0.91,)"
+                      R"( "checkpoint": "epoch-00003"})");
   EXPECT_EQ(epoch.epoch, 3);
   EXPECT_EQ(epoch.step, 1290);
   EXPECT_EQ(epoch.val_accuracy, 0.91);

@@ -203,6 +203,55 @@ TEST_F(ProgramRunnerTest, AStopLetsItCheckpointAndTheNextAttemptGoesOnFromThere)
   EXPECT_THAT(gateway_.blob(record.checkpoints().back().sha256()), HasSubstr("middle"));
 }
 
+// The epoch that a stop held back is judged after the restart, and its weights with it.
+TEST_F(ProgramRunnerTest, AnEpochHeldBackOverAStopKeepsItsCheckpoint) {
+  const std::string script =
+      "m=$TRAINYARD_METRICS_FILE; c=$TRAINYARD_CHECKPOINT_DIR\n"
+      "[ -z \"$TRAINYARD_RESUME_FROM\" ] || {\n"
+      "  echo '{\"result\": {\"accuracy\": 0.9}}' >> $m; exit 0; }\n"
+      "for e in 1 2; do\n"
+      "  echo weights of $e > $c/.x; mv $c/.x $c/e$e\n"
+      "  echo '{\"epoch\": '$e', \"loss\": 1, \"checkpoint\": \"e'$e'\"}' >> $m\n"
+      "done\n"
+      "trap 'exit 143' TERM\n"
+      "while :; do sleep 0.05; done";
+  const v1::Start start = Sh(script);
+  std::string checkpoint;
+  {
+    const auto agent = Agent();
+    gateway_.SendStart(start);
+    gateway_.WaitFor("the first epoch", [](const Record& r) { return !r.epochs().empty(); });
+    gateway_.SendStop(start.attempt(), true);
+    const Record record = WaitForEnd(1);
+    ASSERT_FALSE(record.checkpoints().empty()) << record.ended()->message();
+    checkpoint = record.checkpoints().back().sha256();
+  }
+  v1::Start again = Sh(script, 2);
+  again.set_checkpoint_sha256(checkpoint);
+  const Record record = RunToEnd(again);
+  EXPECT_EQ(record.ended()->outcome(), AttemptEnded::COMPLETED) << record.ended()->message();
+  EXPECT_EQ(record.epochs().back().epoch(), 2);
+  EXPECT_EQ(record.epochs().back().val_accuracy(), 0.9);
+  EXPECT_EQ(record.checkpoints().back().epoch(), 2);
+  EXPECT_TRUE(record.checkpoints().back().end_of_epoch());
+  EXPECT_THAT(gateway_.blob(record.checkpoints().back().sha256()), HasSubstr("weights of 2"));
+}
+
+TEST_F(ProgramRunnerTest, NamesThatAreNoTextHarmNothing) {
+  const v1::Start start = Python(R"(
+import os
+env = os.environb
+for name in (b"mod\xc3\xa8le.keras", b"\xff.pt"):
+    open(env[b"TRAINYARD_OUTPUT_DIR"] + b"/" + name, "w").write("left")
+open(env[b"TRAINYARD_CHECKPOINT_DIR"] + b"/\xff", "w").write("x")
+open(env[b"TRAINYARD_METRICS_FILE"], "a").write('{"epoch": 1, "val_accuracy": 0.5}\n')
+)");
+  const Record record = RunToEnd(start);
+  EXPECT_EQ(record.ended()->outcome(), AttemptEnded::COMPLETED) << record.ended()->message();
+  ASSERT_FALSE(record.checkpoints().empty());
+  EXPECT_THAT(gateway_.blob(record.checkpoints().back().sha256()), HasSubstr("mod\xc3\xa8le"));
+}
+
 TEST_F(ProgramRunnerTest, AShellWaitsForWhatItRunsWhenItIsStopped) {
   const v1::Start start = StartOf({{.name = "train.py", .content = R"(
 import os, signal, sys, time

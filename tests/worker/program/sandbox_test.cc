@@ -56,7 +56,7 @@ TEST_F(SandboxTest, SeesItsOwnFoldersAndTheSystemOnly) {
   ExpectHolds(start);
 }
 
-TEST_F(SandboxTest, ReachesTheNetworkOnlyWhereAllowed) {
+TEST_F(SandboxTest, ReachesTheNetworkOnlyWhereSpecAndMachineAllowIt) {
   const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -71,6 +71,12 @@ TEST_F(SandboxTest, ReachesTheNetworkOnlyWhereAllowed) {
                               "  print('accuracy=0.0')\n";
   EXPECT_EQ(RunToEnd(Python(program)).epochs().back().val_accuracy(), 0);
   v1::Start allowed = Python(program, 2);
+  allowed.mutable_spec()->mutable_program()->set_network(true);
+  const Record refused = RunToEnd(allowed);
+  EXPECT_EQ(refused.ended()->outcome(), AttemptEnded::FAILED_FINALLY);
+  EXPECT_THAT(refused.ended()->message(), HasSubstr("--program-network"));
+  options_.network = true;
+  allowed = Python(program, 3);
   allowed.mutable_spec()->mutable_program()->set_network(true);
   EXPECT_EQ(RunToEnd(allowed).epochs().back().val_accuracy(), 1);
   close(listener);

@@ -28,6 +28,7 @@ class Changes:
     def __init__(self, wanted):
         self.wanted = wanted
         self._epochs_factor = None
+        self._first_epochs = None
         self._diffs = weakref.WeakKeyDictionary()  # model -> changes made
         self._told = weakref.WeakSet()
         self._rate_factors = weakref.WeakKeyDictionary()
@@ -106,8 +107,9 @@ class Changes:
             return
         first, last = arguments["initial_epoch"], arguments["epochs"]
         if self._epochs_factor is None:
-            self._epochs_factor = self.wanted["epochs"] / max(1, last - first)
-        elif self._epochs_factor > 1 and last - first == 1:
+            self._first_epochs = max(1, last - first)
+            self._epochs_factor = self.wanted["epochs"] / self._first_epochs
+        elif self._epochs_factor > 1 and self._first_epochs == last - first == 1:
             # A loop of fits of one epoch each, as long as the program likes.
             raise Refused(
                 "epochs: the program calls fit for one epoch at a time, and decides itself how often"

@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/file.h"
+#include "cli/job_view.h"
 #include "cli/parse.h"
 #include "cli/text.h"
 #include "proto/model_files.h"
@@ -165,12 +166,11 @@ std::string DescribeModel(const v1::Model& model, const std::string& path) {
   } else if (const auto size = fs::file_size(path, error); !error) {
     bytes = static_cast<int64_t>(size);
   }
-  return fmt::format("{}  {}, job {}, trial {}, epoch {}: validation accuracy {}, {}\n",
-                     CleanLine(path), FormatBytes(bytes), model.job(), model.trial(), model.epoch(),
-                     FormatMetric(model.val_accuracy()),
-                     model.test_count() == 0
-                         ? "no test set"
-                         : "test accuracy " + FormatMetric(model.test_accuracy()));
+  return fmt::format(
+      "{}  {}, job {}, trial {}, epoch {}: {}, {}\n", CleanLine(path), FormatBytes(bytes),
+      model.job(), model.trial(), model.epoch(), ValidationText(model),
+      model.test_count() == 0 ? "no test set"
+                              : "test accuracy " + FormatMetric(model.test_accuracy()));
 }
 
 void AddModel(CLI::App& app, Context& context) {

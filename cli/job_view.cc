@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 #include <vector>
@@ -79,8 +80,7 @@ std::string ChangeAndReason(const v1::Trial& trial) {
     lines.push_back(reason);
   } else {
     const v1::Configuration& configuration = trial.configuration();
-    const bool program =
-        configuration.has_changes() && configuration.changes().ByteSizeLong() == 0;
+    const bool program = configuration.has_changes() && configuration.changes().ByteSizeLong() == 0;
     lines.push_back(program ? "the program as it is" : "as the spec says");
   }
   if (trial.applied_size() > 0) lines.push_back("its model: " + ChangesText(trial.applied()));
@@ -149,17 +149,17 @@ std::string ModelFields(const v1::Job& job, const std::optional<std::string>& st
                  fmt::format("trial {}, epoch {}: {}", job.best_trial(), job.best_epoch(), best));
   }
   const v1::Model& model = job.model();
-  const std::string validation = FormatMetric(model.val_accuracy());
+  const std::string validation = ValidationText(model);
   const std::string test =
       model.test_count() == 0
           ? "no test set"
           : fmt::format("test accuracy {} on {} images", FormatMetric(model.test_accuracy()),
                         FormatCount(model.test_count()));
   std::string out = "\n";
-  out += Field(style, "best model",
-               fmt::format("trial {}, epoch {}: validation accuracy {}, {}", model.trial(),
-                           model.epoch(), validation, test),
-               model.target_met() ? Colour::kGreen : Colour::kYellow);
+  out += Field(
+      style, "best model",
+      fmt::format("trial {}, epoch {}: {}, {}", model.trial(), model.epoch(), validation, test),
+      model.target_met() ? Colour::kGreen : Colour::kYellow);
   out += Field(style, "",
                model.description().empty()
                    ? ""
@@ -200,6 +200,13 @@ std::string TargetText(const v1::Target& target) {
     default:
       return "";
   }
+}
+
+std::string ValidationText(const v1::Model& model) {
+  // A program may tell only one of them.
+  return std::isnan(model.val_accuracy())
+             ? "validation loss " + FormatMetric(model.val_loss())
+             : "validation accuracy " + FormatMetric(model.val_accuracy());
 }
 
 std::string BestText(const v1::Job& job) {

@@ -14,6 +14,8 @@ namespace trainyard::cli {
 
 // "val_accuracy >= 0.92", or empty.
 std::string TargetText(const v1::Target& target);
+// "validation accuracy 0.9140"; of what has none, its loss.
+std::string ValidationText(const v1::Model& model);
 // "val_accuracy 0.9051" of the job's best epoch, or empty.
 std::string BestText(const v1::Job& job);
 // "gpu=h100, site=berlin", or empty.

@@ -1,5 +1,6 @@
 // Shows that a person's tweak is held to what a spec is held to, and changes nothing else.
 #include "coordinator/watch/tweak_overrides.h"
+#include "coordinator/source/spec_reader.h"
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -78,9 +79,9 @@ TEST_F(TweakOverridesTest, ValuesAreHeldToWhatASpecIsHeldTo) {
 }
 
 TEST(TweakProgram, OneThatTakesNoChangesSaysSo) {
-  v1::JobSpec spec;
-  spec.mutable_program()->set_framework("torch");
-  spec.mutable_program()->add_command("./train");
+  const auto parsed = ReadSpec({"program: {command: ./train, framework: torch}"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  v1::JobSpec spec = ToProto(parsed->spec);
   const auto refused = ApplyToConfiguration(spec, {}, {"changes.epochs=3"});
   EXPECT_THAT(std::string(refused.status().message()), testing::HasSubstr("TRAINYARD_PARAMS_FILE"));
   spec.mutable_program()->set_takes_changes(true);

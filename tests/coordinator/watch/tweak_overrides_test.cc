@@ -81,7 +81,7 @@ TEST_F(TweakOverridesTest, ValuesAreHeldToWhatASpecIsHeldTo) {
 TEST(TweakProgram, OneThatTakesNoChangesSaysSo) {
   const auto parsed = ReadSpec({"program: {command: ./train, framework: torch}"});
   ASSERT_TRUE(parsed.ok()) << parsed.status();
-  v1::JobSpec spec = ToProto(parsed->spec);
+  v1::JobSpec spec = coordinator::ToProto(parsed->spec);
   const auto refused = ApplyToConfiguration(spec, {}, {"changes.epochs=3"});
   EXPECT_THAT(std::string(refused.status().message()), testing::HasSubstr("TRAINYARD_PARAMS_FILE"));
   spec.mutable_program()->set_takes_changes(true);

@@ -37,7 +37,7 @@ class TweakOverridesTest : public ::testing::Test {
     spec_.mutable_target()->set_bound(0.9);
     spec_.mutable_tune()->set_enabled(true);
     spec_.mutable_tune()->set_max_trials(5);
-    *spec_.mutable_configuration() = ToProto(base_);
+    *spec_.mutable_configuration() = trainyard::ToProto(base_);
   }
 
   v1::JobSpec spec_;

@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/access.h"
 #include "proto/labels.h"
+#include "proto/runtimes.h"
 #include "spdlog/spdlog.h"
 #include "worker/agent/agent.h"
 #include "worker/agent/blob_cache.h"
@@ -307,8 +308,8 @@ void ChooseRuntimes(Flags& flags) {
   if (flags.runtimes.empty()) {
     flags.runtimes = {"native"};
     if (flags.programs != "none") {
-      for (const char* framework : {"keras", "torch", "sklearn", "other"}) {
-        flags.runtimes.push_back(absl::StrCat("program-", framework));
+      for (const char* framework : kFrameworks) {
+        flags.runtimes.push_back(ProgramRuntime(framework));
       }
     }
   }

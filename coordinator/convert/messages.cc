@@ -3,7 +3,9 @@
 #include "coordinator/source/digest.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "proto/runtimes.h"
 #include "proto/spec_convert.h"
+#include "proto/utf8.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -50,27 +52,6 @@ std::string Deterministic(const google::protobuf::Message& message) {
   message.SerializeToCodedStream(&coded);
   coded.Trim();
   return bytes;
-}
-
-// The length of the UTF-8 sequence that starts `text`, 0 if none does (RFC 3629).
-size_t SequenceLength(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  const size_t length = lead < 0x80   ? 1
-                        : lead < 0xc2 ? 0
-                        : lead < 0xe0 ? 2
-                        : lead < 0xf0 ? 3
-                        : lead < 0xf5 ? 4
-                                      : 0;
-  if (length == 0 || length > text.size()) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  if (lead == 0xe0 && byte(1) < 0xa0) return 0;   // longer than needed
-  if (lead == 0xed && byte(1) >= 0xa0) return 0;  // a surrogate
-  if (lead == 0xf0 && byte(1) < 0x90) return 0;
-  if (lead == 0xf4 && byte(1) >= 0x90) return 0;  // beyond U+10FFFF
-  return length;
 }
 
 }  // namespace
@@ -253,7 +234,7 @@ core::JobRequest ToRequest(const v1::JobSpec& spec) {
                     .epochs = spec.budget().epochs()};
   request.needs = FromProto(spec.resources());
   request.needs.paths = HostPaths(spec);
-  if (spec.has_program()) request.needs.runtime = "program-" + spec.program().framework();
+  if (spec.has_program()) request.needs.runtime = ProgramRuntime(spec.program().framework());
   request.train_images = spec.data().train().count();
   return request;
 }
@@ -262,7 +243,7 @@ std::string Utf8(std::string_view text) {
   std::string clean;
   clean.reserve(text.size());
   while (!text.empty()) {
-    const size_t length = SequenceLength(text);
+    const size_t length = Utf8Length(text);
     if (length == 0) {
       clean += "\xef\xbf\xbd";
       text.remove_prefix(1);

@@ -1,5 +1,7 @@
 #include "coordinator/launch/pools.h"
 
+#include "proto/runtimes.h"
+
 namespace trainyard::coordinator {
 namespace {
 
@@ -30,8 +32,11 @@ core::PoolSettings SettingsOf(const SlurmPool& slurm, const core::Labels& labels
 }  // namespace
 
 const std::set<std::string>& ProgramRuntimes() {
-  static const auto* runtimes = new std::set<std::string>{"program-keras", "program-torch",
-                                                          "program-sklearn", "program-other"};
+  static const auto* runtimes = [] {
+    auto* all = new std::set<std::string>;
+    for (const char* framework : kFrameworks) all->insert(ProgramRuntime(framework));
+    return all;
+  }();
   return *runtimes;
 }
 

@@ -207,14 +207,11 @@ bool IsHostAndPort(std::string_view text) {
 
 absl::StatusOr<std::vector<PoolConfig>> ReadPoolsText(const std::string& text,
                                                       const std::string& path) {
-  SpecProblems problems;
-  std::vector<PoolConfig> pools;
-  if (auto root = ParseRoot(text, "pools by name", &problems)) {
-    pools = ReadRoot(*root, fs::absolute(path).parent_path(), &problems);
-  }
-  absl::Status status = ProblemsError(path, problems.list());
-  if (!status.ok()) return status;
-  return pools;
+  const fs::path folder = fs::absolute(path).parent_path();
+  return ParseConfig<std::vector<PoolConfig>>(text, path, "pools by name",
+                                              [&](const YamlNode& root, SpecProblems* problems) {
+                                                return ReadRoot(root, folder, problems);
+                                              });
 }
 
 absl::StatusOr<std::vector<PoolConfig>> ReadPools(const std::string& path) {

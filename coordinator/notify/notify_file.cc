@@ -308,14 +308,11 @@ const std::vector<SpecSection>& NotifySections() {
 }
 
 absl::StatusOr<NotifyConfig> ReadNotifyText(const std::string& text, const std::string& path) {
-  SpecProblems problems;
-  NotifyConfig config;
-  if (auto root = ParseRoot(text, "webhooks, mail or commit_statuses", &problems)) {
-    config = Reader(fs::absolute(path).parent_path(), &problems).Read(*root);
-  }
-  absl::Status status = ProblemsError(path, problems.list());
-  if (!status.ok()) return status;
-  return config;
+  const fs::path folder = fs::absolute(path).parent_path();
+  return ParseConfig<NotifyConfig>(text, path, "webhooks, mail or commit_statuses",
+                                   [&](const YamlNode& root, SpecProblems* problems) {
+                                     return Reader(folder, problems).Read(root);
+                                   });
 }
 
 absl::StatusOr<NotifyConfig> ReadNotify(const std::string& path) {

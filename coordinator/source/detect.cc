@@ -10,6 +10,7 @@
 #include "coordinator/source/detect_entry.h"
 #include "coordinator/source/detect_signs.h"
 #include "coordinator/source/yaml_tree.h"
+#include "proto/runtimes.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -70,7 +71,7 @@ class Describer {
       }
       program.set_framework(std::string(ProgramFramework(framework)));
     }
-    result_->set_runtime("program-" + program.framework());
+    result_->set_runtime(ProgramRuntime(program.framework()));
     if (program.command().empty()) {
       const std::vector<std::string> command = finder_.Command(*entry);
       program.mutable_command()->Assign(command.begin(), command.end());

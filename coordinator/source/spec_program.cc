@@ -5,6 +5,8 @@
 
 #include "coordinator/source/spec_parts.h"
 #include "coordinator/source/spec_values.h"
+#include "proto/labels.h"
+#include "proto/runtimes.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -19,10 +21,7 @@ constexpr char kNameForm[] =
 }  // namespace
 
 bool IsDataName(const std::string& name) {
-  const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
-  return !name.empty() && name.size() <= 63 && plain(name[0]) &&
-         std::all_of(name.begin(), name.end(),
-                     [&](char c) { return plain(c) || c == '.' || c == '-' || c == '_'; });
+  return IsLabelText(name, "._-") && IsAsciiAlphanumeric(name[0]);
 }
 
 namespace {
@@ -118,10 +117,9 @@ void ReadProgram(const Section& root, v1::Program* program, network::ProgramChan
     ReadCommand(*command, "program.command", program, problems);
   }
   std::string framework;
-  section.Word<std::string>(
-      "framework",
-      {{"keras", "keras"}, {"torch", "torch"}, {"sklearn", "sklearn"}, {"other", "other"}},
-      &framework);
+  std::vector<Choice<std::string>> frameworks;
+  for (const char* name : kFrameworks) frameworks.push_back({name, name});
+  section.Word<std::string>("framework", frameworks, &framework);
   program->set_framework(framework);
   bool network = false;
   section.Boolean("network", &network);

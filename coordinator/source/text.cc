@@ -1,30 +1,12 @@
 #include "coordinator/source/text.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <numeric>
+
+#include "proto/utf8.h"
 
 namespace trainyard::coordinator {
 namespace {
-
-// Bytes of the UTF-8 character at `text`, or 0 if there is none.
-size_t Utf8Length(std::string_view text) {
-  auto byte = [&](size_t i) -> uint32_t {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0;
-  };
-  uint32_t lead = byte(0);
-  if (lead < 0x80) return 1;
-  size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4) return 0;
-  uint32_t code = lead & (0xFF >> (length + 1));
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-    code = code << 6 | (byte(i) & 0x3F);
-  }
-  bool overlong = code < (length == 4 ? 0x10000u : length == 3 ? 0x800u : 0x80u);
-  bool surrogate = code >= 0xD800 && code <= 0xDFFF;
-  return overlong || surrogate || code > 0x10FFFF ? 0 : length;
-}
 
 size_t EditDistance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -45,7 +27,7 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 
 size_t FindInvalidUtf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
-    size_t length = Utf8Length(text.substr(i, 4));
+    size_t length = Utf8Length(text.substr(i));
     if (length == 0) return i;
     i += length;
   }

@@ -201,28 +201,21 @@ class RepositoryPreparer final : public SourcePreparer {
     const auto found = LookAtCode(archive, &program);
     if (!found.ok()) return found.status();
     Log(parsed->spec.name, *found);
-    auto scratch = MakeScratch();
-    if (!scratch.ok()) return scratch.status();
-    const absl::Cleanup remove = [&] { RemoveScratch(*scratch); };
-    DataLocator locator(archive, *scratch, options_.data_roots,
-                        [this](const v1::DataFile& file) { return FetchFile(file); });
-    std::vector<network::Problem> problems;
-    for (const v1::ProgramData& data : program.data()) {
-      const std::string key = absl::StrCat("program.data.", data.name());
-      const auto path = locator.Locate(data.file());
-      std::error_code error;
-      if (!path.ok()) {
-        problems.push_back({key, std::string(path.status().message())});
-      } else if (!fs::exists(*path, error)) {
+    return LookAtFiles(archive, *parsed, [&](const LocateFile& locate, Problems* problems) {
+      for (const v1::ProgramData& data : program.data()) {
+        const std::string key = absl::StrCat("program.data.", data.name());
         const v1::DataFile& file = data.file();
-        problems.push_back({key, absl::StrCat("found nothing at ",
-                                              file.path().empty() ? file.host_path() : file.path(),
-                                              ", expected a file or folder")});
+        const auto path = locate(file);
+        std::error_code error;
+        if (!path.ok()) {
+          problems->push_back({key, std::string(path.status().message())});
+        } else if (!fs::exists(*path, error)) {
+          const std::string& where = file.path().empty() ? file.host_path() : file.path();
+          problems->push_back(
+              {key, absl::StrCat("found nothing at ", where, ", expected a file or folder")});
+        }
       }
-    }
-    if (!locator.passing_error().ok()) return locator.passing_error();
-    if (!problems.empty()) return parsed->origin.Error(problems);
-    return absl::OkStatus();
+    });
   }
 
   // Fills in what the spec does not say of the program.
@@ -266,20 +259,32 @@ class RepositoryPreparer final : public SourcePreparer {
   }
 
   absl::Status LookAtData(const fs::path& archive, ParsedSpec* parsed) {
+    v1::Data data;
+    const absl::Status looked =
+        LookAtFiles(archive, *parsed, [&](const LocateFile& locate, Problems* problems) {
+          data = OpenData(parsed->spec.data, locate, problems);
+          if (parsed->spec.weights.ByteSizeLong() == 0) return;
+          OpenFile("weights", locate, &parsed->spec.weights, problems);
+        });
+    if (!looked.ok()) return looked;
+    return CompleteSpec(data, parsed);
+  }
+
+  using Problems = std::vector<network::Problem>;
+
+  // Calls `look` with a way to the spec's files. An error that may pass comes before its problems.
+  template <typename Look>
+  absl::Status LookAtFiles(const fs::path& archive, const ParsedSpec& parsed, Look look) {
     auto scratch = MakeScratch();
     if (!scratch.ok()) return scratch.status();
     const absl::Cleanup remove = [&] { RemoveScratch(*scratch); };
     DataLocator locator(archive, *scratch, options_.data_roots,
                         [this](const v1::DataFile& file) { return FetchFile(file); });
-    std::vector<network::Problem> problems;
-    const LocateFile locate = [&](const v1::DataFile& file) { return locator.Locate(file); };
-    const v1::Data data = OpenData(parsed->spec.data, locate, &problems);
-    if (parsed->spec.weights.ByteSizeLong() != 0) {
-      OpenFile("weights", locate, &parsed->spec.weights, &problems);
-    }
+    Problems problems;
+    look([&](const v1::DataFile& file) { return locator.Locate(file); }, &problems);
     if (!locator.passing_error().ok()) return locator.passing_error();
-    if (!problems.empty()) return parsed->origin.Error(problems);
-    return CompleteSpec(data, parsed);
+    if (!problems.empty()) return parsed.origin.Error(problems);
+    return absl::OkStatus();
   }
 
   absl::StatusOr<std::string> FetchFile(const v1::DataFile& file) {

@@ -75,14 +75,11 @@ const std::vector<SpecSection>& HookSections() {
 }
 
 absl::StatusOr<std::vector<Hook>> ReadHooksText(const std::string& text, const std::string& path) {
-  SpecProblems problems;
-  std::vector<Hook> hooks;
-  if (const auto root = ParseRoot(text, "a list of hooks", &problems)) {
-    hooks = ReadRoot(*root, fs::absolute(path).parent_path(), &problems);
-  }
-  absl::Status status = ProblemsError(path, problems.list());
-  if (!status.ok()) return status;
-  return hooks;
+  const fs::path folder = fs::absolute(path).parent_path();
+  return ParseConfig<std::vector<Hook>>(text, path, "a list of hooks",
+                                        [&](const YamlNode& root, SpecProblems* problems) {
+                                          return ReadRoot(root, folder, problems);
+                                        });
 }
 
 absl::StatusOr<std::vector<Hook>> ReadHooks(const std::string& path) {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "spdlog/spdlog.h"
 #include "worker/agent/digest.h"
+#include "worker/agent/owned_file.h"
 
 namespace trainyard::agent {
 namespace {
@@ -24,20 +25,6 @@ absl::Status FileError(int error, const std::string& what) {
   }
   return absl::UnavailableError(absl::StrCat(what, ": ", strerror(error)));
 }
-
-class File {
- public:
-  explicit File(int handle) : handle_(handle) {}
-  ~File() {
-    if (handle_ >= 0) close(handle_);
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  int handle() const { return handle_; }
-
- private:
-  int handle_;
-};
 
 absl::Status Append(int file, std::string_view bytes, const std::string& path) {
   while (!bytes.empty()) {
@@ -75,7 +62,7 @@ absl::StatusOr<std::string> BlobCache::Get(const std::string& sha256, const Fetc
 
   const std::string path = absl::StrCat(subfolder, "/", sha256);
   const std::string lock_path = path + ".lock";
-  const File lock(open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  const OwnedFile lock(open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
   if (lock.handle() < 0) return FileError(errno, absl::StrCat("opening ", lock_path));
   if (absl::Status status = Lock(lock.handle(), lock_path, control); !status.ok()) return status;
 
@@ -89,7 +76,7 @@ absl::StatusOr<std::string> BlobCache::Get(const std::string& sha256, const Fetc
   const std::string part = path + ".part";
   if (absl::Status status = Download(sha256, part, fetch); !status.ok()) return status;
   if (rename(part.c_str(), path.c_str()) != 0) return FileError(errno, "renaming " + part);
-  const File folder(open(subfolder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const OwnedFile folder(open(subfolder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder.handle() < 0 || fsync(folder.handle()) != 0) {
     return FileError(errno, absl::StrCat("syncing ", subfolder));
   }
@@ -101,7 +88,7 @@ absl::Status BlobCache::Download(const std::string& sha256, const std::string& p
   // Two tries: the first may continue a part that is torn itself.
   std::string found;
   for (int round = 0; round < 2; ++round) {
-    const File file(open(part.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+    const OwnedFile file(open(part.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
     if (file.handle() < 0) return FileError(errno, absl::StrCat("opening ", part));
     if (round > 0 && ftruncate(file.handle(), 0) != 0) {
       return FileError(errno, absl::StrCat("truncating ", part));

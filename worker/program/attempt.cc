@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "proto/memory_kills.h"
+#include "proto/runtimes.h"
 #include "spdlog/spdlog.h"
 #include "worker/agent/digest.h"
 #include "worker/agent/report_buffer.h"
@@ -211,7 +212,7 @@ Ending Attempt::Train() {
                   .network = start_.spec().program().network(),
                   .error = error_,
                   .output = output.last(),
-                  .runtime = "program-" + start_.spec().program().framework()});
+                  .runtime = ProgramRuntime(start_.spec().program().framework())});
 }
 
 std::optional<Exit> Attempt::Watch(Process& process, Output& output) {

@@ -16,11 +16,6 @@ namespace {
 
 constexpr size_t kNameBytesMax = 200;
 
-bool Met(const v1::Target& target, const State& state) {
-  return target.metric() == v1::Target::VAL_LOSS ? state.val_loss <= target.bound()
-                                                 : state.val_accuracy >= target.bound();
-}
-
 }  // namespace
 
 absl::Status Finish(const v1::Start& start, const Workspace& space, const State& state,
@@ -37,7 +32,7 @@ absl::Status Finish(const v1::Start& start, const Workspace& space, const State&
   model.set_parameters(state.parameters);
   model.set_val_accuracy(state.val_accuracy);
   model.set_val_loss(state.val_loss);
-  model.set_target_met(Met(start.spec().target(), state));
+  model.set_target_met(agent::TargetMet(start.spec().target(), state.val_accuracy, state.val_loss));
 
   control.set_phase(v1::PHASE_UPLOADING);
   for (const Published& file : FilesToPublish(space, state)) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "proto/utf8.h"
+
 namespace trainyard::program {
 namespace {
 
@@ -19,23 +21,6 @@ size_t EscapeLength(std::string_view text) {
   if (text[1] != ']' && text[1] != 'P' && text[1] != '_' && text[1] != '^') return 2;
   while (at < text.size() && text[at] != '\a' && text[at] != kEscape) ++at;  // titles, links
   return std::min(at + (at < text.size() && text[at] == kEscape ? 2 : 1), text.size());
-}
-
-// Bytes of the character at the start of `text`; 0: it is none.
-size_t CharacterLength(std::string_view text) {
-  const auto byte = [&](size_t at) { return static_cast<unsigned char>(text[at]); };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  if (first == 0xe0 && byte(1) < 0xa0) return 0;  // longer than it need be
-  if (first == 0xed && byte(1) > 0x9f) return 0;  // half of a pair
-  if (first == 0xf0 && byte(1) < 0x90) return 0;
-  if (first == 0xf4 && byte(1) > 0x8f) return 0;  // beyond the last one
-  return length;
 }
 
 // Where what follows the last `c` starts; 0 without one. Logs may be large, and this is fast.
@@ -90,7 +75,7 @@ std::string CleanText(std::string_view text, size_t longest) {
       length = EscapeLength(text);
     } else if (byte < 0x20 || byte == 0x7f) {
       clean += ' ';
-    } else if (length = CharacterLength(text); length == 0) {
+    } else if (length = Utf8Length(text); length == 0) {
       clean += "\xef\xbf\xbd";
       length = 1;
     } else if (clean.size() + length <= longest) {

@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "worker/agent/archive.h"
 #include "worker/agent/digest.h"
+#include "worker/agent/owned_file.h"
 #include "worker/program/lines.h"
 
 namespace trainyard::program {
@@ -198,16 +199,15 @@ class Packer {
 absl::Status AddEntry(Packer& packer, const Workspace& space, const std::string& name) {
   const std::string path = absl::StrCat(space.checkpoints, "/", name);
   const std::string packed = "checkpoint/" + name;
-  const int file = open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  const agent::OwnedFile file(
+      open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   struct stat info {};
-  absl::Status status =
-      absl::NotFoundError(absl::StrCat("checkpoint entry ", name, " is not there"));
-  if (file >= 0 && fstat(file, &info) == 0 && (S_ISREG(info.st_mode) || S_ISDIR(info.st_mode))) {
-    status = packer.AddFile(packed, file, info);
-    if (status.ok() && S_ISDIR(info.st_mode)) status = packer.AddTree(packed, path);
+  const bool there = file.handle() >= 0 && fstat(file.handle(), &info) == 0;
+  if (!there || !(S_ISREG(info.st_mode) || S_ISDIR(info.st_mode))) {
+    return absl::NotFoundError(absl::StrCat("checkpoint entry ", name, " is not there"));
   }
-  if (file >= 0) close(file);
-  return status;
+  const absl::Status status = packer.AddFile(packed, file.handle(), info);
+  return status.ok() && S_ISDIR(info.st_mode) ? packer.AddTree(packed, path) : status;
 }
 
 absl::Status AddAll(Packer& packer, const Workspace& space, const State& state,

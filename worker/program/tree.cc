@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "worker/agent/owned_file.h"
 
 namespace trainyard::program {
 namespace {
@@ -23,20 +24,6 @@ constexpr int64_t kFilesMax = 200'000;
 
 struct CloseFolder {
   void operator()(DIR* folder) const { closedir(folder); }
-};
-
-class File {
- public:
-  explicit File(int handle) : handle_(handle) {}
-  ~File() {
-    if (handle_ >= 0) close(handle_);
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  int handle() const { return handle_; }
-
- private:
-  int handle_;
 };
 
 // Sorted; takes a handle of its own.
@@ -58,7 +45,7 @@ absl::Status Walk(int folder, const std::string& prefix, int depth, int64_t& cou
                   const Visit& visit) {
   for (const std::string& name : NamesIn(folder)) {
     // Not blocking: it may be a pipe that nobody writes to.
-    const File file(
+    const agent::OwnedFile file(
         openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
     struct stat info {};
     if (file.handle() < 0 || fstat(file.handle(), &info) != 0) continue;
@@ -81,7 +68,8 @@ absl::Status Walk(int folder, const std::string& prefix, int depth, int64_t& cou
 }  // namespace
 
 absl::Status WalkTree(const std::string& folder, const Visit& visit) {
-  const File root(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  const agent::OwnedFile root(
+      open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (root.handle() < 0) {
     return absl::UnavailableError(absl::StrCat(folder, ": ", strerror(errno)));
   }
@@ -92,7 +80,8 @@ absl::Status WalkTree(const std::string& folder, const Visit& visit) {
 absl::StatusOr<std::string> ReadFileInside(const std::string& folder, const std::string& name,
                                            size_t most) {
   const std::string path = absl::StrCat(folder, "/", name);
-  const File file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  const agent::OwnedFile file(
+      open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   struct stat info {};
   if (file.handle() < 0 || fstat(file.handle(), &info) != 0 || !S_ISREG(info.st_mode)) {
     return absl::NotFoundError(absl::StrCat(path, ": there is no such file"));

@@ -1,8 +1,6 @@
 // docs/pools.md, docs/pools.schema.json and the reader say the same.
 #include <gmock/gmock.h>
 
-#include <set>
-
 #include "tests/coordinator/launch/pools_sample.h"
 #include "tests/coordinator/source/documented.h"
 #include "tests/coordinator/source/schema_check.h"
@@ -36,23 +34,10 @@ TEST(PoolsDocs, EveryExampleIsReadAndMatchesTheSchema) {
 
 TEST(PoolsDocs, EveryKeyIsShownInAnExampleAndReallyRead) {
   const PoolsFolder folder;
-  std::set<std::string> shown;
-  for (const std::string& example : Examples()) {
-    std::vector<YamlProblem> problems;
-    const YamlNode root = ParseYaml(example, &problems);
-    ForEachKey(root, "", [&](const std::string& path, const std::string& key) {
-      shown.insert(key);
-      const json spoiled = Spoiled(ToJson(example), path);
-      EXPECT_FALSE(SchemaCheck(Schema()).Accepts(spoiled)) << path << " in " << example;
-      // JSON is YAML, too.
-      EXPECT_THAT(folder.Refusal(spoiled.dump()), testing::HasSubstr(": " + path)) << example;
-    });
-  }
-  for (const SpecSection& section : PoolSections()) {
-    for (std::string_view key : section.keys) {
-      EXPECT_TRUE(shown.contains(std::string(key))) << key << " is in no example";
-    }
-  }
+  ExpectEachKeyShownAndRead(
+      Examples(), Schema(), PoolSections(),
+      [&](const std::string& text) { return folder.Refusal(text); },
+      [](const std::string&) { return true; });
 }
 
 TEST(PoolsDocs, TheSchemaRefusesWhatTheReaderRefuses) {

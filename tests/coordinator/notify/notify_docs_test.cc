@@ -1,8 +1,6 @@
 // docs/notifications.md, docs/notify.schema.json and the reader say the same.
 #include <gmock/gmock.h>
 
-#include <set>
-
 #include "tests/coordinator/notify/notify_sample.h"
 #include "tests/coordinator/source/documented.h"
 #include "tests/coordinator/source/schema_check.h"
@@ -36,24 +34,11 @@ TEST(NotifyDocs, EveryExampleIsReadAndMatchesTheSchema) {
 
 TEST(NotifyDocs, EveryKeyIsShownInAnExampleAndReallyRead) {
   const NotifyFolder folder;
-  std::set<std::string> shown;
-  for (const std::string& example : Examples()) {
-    std::vector<YamlProblem> problems;
-    const YamlNode root = ParseYaml(example, &problems);
-    ForEachKey(root, "", [&](const std::string& path, const std::string& key) {
-      if (path.find("repositories.") != path.npos) return;  // a source, not a key
-      shown.insert(key);
-      const json spoiled = Spoiled(ToJson(example), path);
-      EXPECT_FALSE(SchemaCheck(Schema()).Accepts(spoiled)) << path << " in " << example;
-      // JSON is YAML, too.
-      EXPECT_THAT(folder.Refusal(spoiled.dump()), testing::HasSubstr(": " + path)) << example;
-    });
-  }
-  for (const SpecSection& section : NotifySections()) {
-    for (std::string_view key : section.keys) {
-      EXPECT_TRUE(shown.contains(std::string(key))) << key << " is in no example";
-    }
-  }
+  ExpectEachKeyShownAndRead(
+      Examples(), Schema(), NotifySections(),
+      [&](const std::string& text) { return folder.Refusal(text); },
+      // Sources are no keys.
+      [](const std::string& path) { return path.find("repositories.") == path.npos; });
 }
 
 TEST(NotifyDocs, TheSchemaRefusesWhatTheReaderRefuses) {

@@ -1,6 +1,7 @@
 // What the tests share that hold a file's documentation and schema to its reader.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -13,6 +14,7 @@
 
 #include "coordinator/source/spec_keys.h"
 #include "coordinator/source/yaml_tree.h"
+#include "tests/coordinator/source/schema_check.h"
 
 namespace trainyard::coordinator {
 
@@ -117,6 +119,34 @@ inline void ExpectDescribed(const std::string& manual, const std::vector<SpecSec
       bool described = manual.find("`" + std::string(key) + "`") != manual.npos ||
                        manual.find("## " + std::string(key)) != manual.npos;
       EXPECT_TRUE(described) << section.name << "." << key;
+    }
+  }
+}
+
+// Every key of `sections` stands in one of the examples, and each key there is really read: with
+// nonsense in its place neither the schema nor the reader, whose message `refusal` gives, takes the
+// file. `is_key` tells keys from names that people choose.
+template <class Refusal, class IsKey>
+void ExpectEachKeyShownAndRead(const std::vector<std::string>& examples,
+                               const nlohmann::json& schema,
+                               const std::vector<SpecSection>& sections, const Refusal& refusal,
+                               const IsKey& is_key) {
+  std::set<std::string> shown;
+  for (const std::string& example : examples) {
+    std::vector<YamlProblem> problems;
+    const YamlNode root = ParseYaml(example, &problems);
+    ForEachKey(root, "", [&](const std::string& path, const std::string& key) {
+      if (!is_key(path)) return;
+      shown.insert(key);
+      const nlohmann::json spoiled = Spoiled(ToJson(example), path);
+      EXPECT_FALSE(SchemaCheck(schema).Accepts(spoiled)) << path << " in " << example;
+      // JSON is YAML, too.
+      EXPECT_THAT(refusal(spoiled.dump()), testing::HasSubstr(": " + path)) << example;
+    });
+  }
+  for (const SpecSection& section : sections) {
+    for (std::string_view key : section.keys) {
+      EXPECT_TRUE(shown.contains(std::string(key))) << key << " is in no example";
     }
   }
 }

@@ -114,6 +114,12 @@ FakeGateway::Record FakeGateway::WaitFor(const std::string& what,
   return record_;
 }
 
+FakeGateway::Record FakeGateway::WaitForEnd(int64_t attempt) {
+  return WaitFor("the attempt's end", [attempt](const Record& r) {
+    return r.ended() != nullptr && r.ended()->attempt().attempt() == attempt;
+  });
+}
+
 FakeGateway::Record FakeGateway::record() {
   std::lock_guard lock(mutex_);
   return record_;

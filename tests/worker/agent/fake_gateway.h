@@ -82,6 +82,8 @@ class FakeGateway : public v1::WorkerGateway::Service {
   };
   // Waits until the condition holds; fails the test and returns what there is after a minute.
   Record WaitFor(const std::string& what, const std::function<bool(const Record&)>& condition);
+  // Waits for the end of this attempt.
+  Record WaitForEnd(int64_t attempt);
   Record record();
   std::string blob(const std::string& sha256);
 

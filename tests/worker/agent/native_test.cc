@@ -39,11 +39,7 @@ class NativeTest : public testing::Test {
   }
 
   // Waits for the end of this attempt.
-  Record WaitForEnd(int64_t attempt) {
-    return gateway_.WaitFor("the attempt's end", [attempt](const Record& r) {
-      return r.ended() != nullptr && r.ended()->attempt().attempt() == attempt;
-    });
-  }
+  Record WaitForEnd(int64_t attempt) { return gateway_.WaitForEnd(attempt); }
 
   Record RunToEnd(const v1::Start& start) {
     const auto agent = Agent();

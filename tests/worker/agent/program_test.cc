@@ -64,11 +64,7 @@ class ProgramTest : public testing::Test {
     return {"--coordinator", gateway_.address(), "--cache-dir", folder_ / "cache",
             "--work-dir",    folder_ / "work",   "--threads",   "1"};
   }
-  Record WaitForEnd(int64_t attempt) {
-    return gateway_.WaitFor("the attempt's end", [attempt](const Record& r) {
-      return r.ended() != nullptr && r.ended()->attempt().attempt() == attempt;
-    });
-  }
+  Record WaitForEnd(int64_t attempt) { return gateway_.WaitForEnd(attempt); }
 
   TestFolder folder_;
   FakeGateway gateway_;

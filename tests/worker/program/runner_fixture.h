@@ -51,11 +51,7 @@ class ProgramRunnerTest : public testing::Test {
     runner_ = std::make_unique<ProgramRunner>(options_, blobs_, cache_);
     return std::make_unique<agent::RunningAgent>(gateway_.address(), *runner_);
   }
-  Record WaitForEnd(int64_t attempt) {
-    return gateway_.WaitFor("the attempt's end", [attempt](const Record& r) {
-      return r.ended() != nullptr && r.ended()->attempt().attempt() == attempt;
-    });
-  }
+  Record WaitForEnd(int64_t attempt) { return gateway_.WaitForEnd(attempt); }
   Record RunToEnd(const v1::Start& start) {
     const auto agent = Agent();
     gateway_.SendStart(start);

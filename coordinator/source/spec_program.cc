@@ -75,11 +75,11 @@ void ReadProgramData(const YamlNode& node, v1::Program* program, SpecProblems* p
   }
 }
 
-void ReadChanges(const Section& root, network::ProgramChanges* changes) {
+void ReadChanges(const Section& root, network::ProgramChanges* changes, SpecProblems* problems) {
   const YamlNode* node = root.Find("changes");
   if (node == nullptr) return;
   constexpr int64_t kIntMax = std::numeric_limits<int32_t>::max();
-  const Section section(node, "changes", "changes", root.problems());
+  const Section section(node, "changes", "changes", problems);
   section.Integer("epochs", 0, kIntMax, &changes->epochs);
   section.Integer("batch_size", 0, kIntMax, &changes->batch_size);
   section.Text("optimizer", &changes->optimizer);
@@ -106,7 +106,7 @@ void ReadProgram(const Section& root, v1::Program* program, network::ProgramChan
     if (root.Find(key) == nullptr) continue;
     root.Problem(key, "found beside program, expected one of the two: a program brings its own");
   }
-  ReadChanges(root, changes);
+  ReadChanges(root, changes, problems);
   const YamlNode* node = root.Find("program");
   if (node == nullptr) return;
   if (node->kind == Kind::kScalar || node->kind == Kind::kSequence) {

@@ -78,7 +78,6 @@ class Section {
   std::string PathOf(std::string_view key) const;
   const std::string& path() const { return path_; }
   Place place() const { return place_; }
-  SpecProblems* problems() const { return problems_; }
 
   // Each leaves `out` alone where the key is absent or wrong.
   template <class T>

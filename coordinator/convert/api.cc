@@ -123,6 +123,8 @@ v1::TrialState ToProto(core::TrialState state) {
       return v1::TRIAL_STATE_QUEUED;
     case core::TrialState::kRunning:
       return v1::TRIAL_STATE_RUNNING;
+    case core::TrialState::kHalted:
+      return v1::TRIAL_STATE_HALTED;
     case core::TrialState::kFinishing:  // its training is done
     case core::TrialState::kCompleted:
       return v1::TRIAL_STATE_COMPLETED;
@@ -177,6 +179,25 @@ v1::Tweak ToProto(const core::Tweak& tweak) {
   for (const core::Change& change : tweak.changes) {
     *message.add_changes() = ToProto(change);
   }
+  message.set_diagnosis(Utf8(tweak.finding.text));
+  for (const auto& [name, value] : tweak.finding.evidence) {
+    (*message.mutable_evidence())[Utf8(name)] = value;
+  }
+  message.set_move(Utf8(tweak.move));
+  message.set_base(tweak.base);
+  message.set_expected_gain(tweak.expected_gain);
+  return message;
+}
+
+v1::Adjustment ToProto(const core::Adjustment& adjustment, int number) {
+  v1::Adjustment message;
+  message.set_number(number);
+  message.set_step(adjustment.step);
+  message.set_at_epoch(adjustment.at_epoch);
+  message.set_stop(adjustment.stop);
+  *message.mutable_configuration() = trainyard::ToProto(adjustment.configuration);
+  message.set_settled(adjustment.settled);
+  *message.mutable_tweak() = ToProto(adjustment.tweak);
   return message;
 }
 
@@ -203,6 +224,9 @@ v1::Epoch ToProto(const core::State& state, const core::Epoch& epoch) {
   message.set_val_loss(epoch.metrics.val_loss);
   message.set_val_accuracy(epoch.metrics.val_accuracy);
   message.set_learning_rate(epoch.metrics.learning_rate);
+  message.set_gradient_norm(epoch.metrics.gradient_norm);
+  message.set_update_ratio(epoch.metrics.update_ratio);
+  message.set_dead_units(epoch.metrics.dead_units);
   message.set_images_per_second(epoch.images_per_second);
   message.set_seconds(epoch.seconds);
   message.set_exact(epoch.exact);
@@ -247,6 +271,11 @@ v1::Trial ToProto(const core::State& state, const core::Trial& trial, JobDetail 
     message.set_parameters(network::ParameterCount(network));
   }
   if (trial.tweak) *message.mutable_tweak() = ToProto(*trial.tweak);
+  if (const core::Checkpoint* weights = Find(state.checkpoints, trial.inherits)) {
+    message.set_inherited_from(NumberOf(state, weights->trial));
+  }
+  message.set_until_epoch(trial.until_epoch);
+  if (trial.gained) message.set_gained(*trial.gained);
   int attempts = 0;
   int64_t uncounted_ms = 0;
   for (const auto& [id, attempt] : state.attempts) {
@@ -265,6 +294,10 @@ v1::Trial ToProto(const core::State& state, const core::Trial& trial, JobDetail 
   if (detail == JobDetail::kSummary) return message;
 
   *message.mutable_configuration() = trainyard::ToProto(trial.configuration);
+  int number = 0;
+  for (const core::Adjustment& adjustment : trial.adjustments) {
+    *message.add_adjustments() = ToProto(adjustment, ++number);
+  }
   for (auto row = state.epochs.lower_bound(core::EpochKey{trial.id});
        row != state.epochs.end() && row->first.trial == trial.id; ++row) {
     if (!row->second.superseded) *message.add_epochs() = ToProto(state, row->second);
@@ -422,6 +455,12 @@ v1::Event ToProto(const core::State& state, const core::HistoryRow& row) {
     case core::HistoryKind::kTweak:
       if (const core::Trial* trial = Find(state.trials, row.trial); trial && trial->tweak) {
         *message.mutable_tweak() = ToProto(*trial->tweak);
+      }
+      break;
+    case core::HistoryKind::kAdjustment:
+      if (const core::Trial* trial = Find(state.trials, row.trial);
+          trial && !trial->adjustments.empty()) {
+        *message.mutable_tweak() = ToProto(trial->adjustments.back().tweak);
       }
       break;
     case core::HistoryKind::kWaiting:

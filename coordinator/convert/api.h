@@ -33,6 +33,7 @@ v1::WorkerPool ToProto(const core::State& state, const std::string& name,
                        const core::PoolSettings& pool, int64_t now_ms);
 v1::Project ToProto(const core::Project& project);
 v1::Tweak ToProto(const core::Tweak& tweak);
+v1::Adjustment ToProto(const core::Adjustment& adjustment, int number);  // from 1
 // The published model of a job that has one.
 v1::Model ToModel(const core::State& state, const core::Job& job);
 // Right after the step that made the row.
@@ -54,6 +55,8 @@ core::Claim FromProto(core::WorkerId worker, const v1::AttemptRef& ref);
 core::LeaseRenewed FromProto(core::WorkerId worker, const v1::Renewal& message);
 core::EpochReported FromProto(core::WorkerId worker, int64_t sequence,
                               const v1::EpochReport& message);
+core::AdjustmentAnswered FromProto(core::WorkerId worker, int64_t sequence,
+                                   const v1::AdjustReport& message);
 core::CheckpointStored FromProto(core::WorkerId worker, int64_t sequence,
                                  const v1::CheckpointReport& message);
 core::AttemptEnded FromProto(core::WorkerId worker, int64_t sequence,

@@ -1,5 +1,6 @@
 // Between core and workers, and from a spec to a request.
 #include "coordinator/convert/api.h"
+#include "coordinator/convert/tuning.h"
 #include "coordinator/source/digest.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
@@ -54,6 +55,17 @@ std::string Deterministic(const google::protobuf::Message& message) {
   return bytes;
 }
 
+// Of the trial that the weights come from, as it was when the checkpoint was made.
+v1::Network InheritedNetwork(const core::State& state, const core::StartAttempt& effect) {
+  const auto attempt = state.attempts.find(effect.claim.attempt);
+  if (attempt == state.attempts.end()) return {};
+  const auto from = state.checkpoints.find(attempt->second.from);
+  if (from == state.checkpoints.end()) return {};
+  const auto trial = state.trials.find(from->second.trial);
+  if (trial == state.trials.end()) return {};
+  return trainyard::ToProto(trial->second.configuration.network);
+}
+
 }  // namespace
 
 v1::AttemptRef ToRef(const core::State& state, const core::Claim& claim) {
@@ -75,6 +87,7 @@ v1::Start ToProto(const core::State& state, const core::StartAttempt& effect) {
   message.set_finishing(effect.finishing);
   if (effect.restore == core::Restore::kInherit) {
     message.set_inherit_sha256(effect.checkpoint_sha256);
+    *message.mutable_inherit_network() = InheritedNetwork(state, effect);
   } else {
     message.set_checkpoint_sha256(effect.checkpoint_sha256);
   }
@@ -85,6 +98,11 @@ v1::Start ToProto(const core::State& state, const core::StartAttempt& effect) {
   if (const auto trial = state.trials.find(effect.trial); trial != state.trials.end()) {
     message.set_trial_number(trial->second.number);
     *message.mutable_configuration() = trainyard::ToProto(trial->second.configuration);
+    message.set_until_epoch(trial->second.until_epoch);
+    int number = 0;
+    for (const core::Adjustment& adjustment : trial->second.adjustments) {
+      *message.add_adjustments() = ToProto(adjustment, ++number);
+    }
   }
   if (const auto attempt = state.attempts.find(effect.claim.attempt);
       attempt != state.attempts.end()) {
@@ -114,7 +132,10 @@ core::EpochReported FromProto(core::WorkerId worker, int64_t sequence,
                       .train_accuracy = epoch.train_accuracy(),
                       .val_loss = epoch.val_loss(),
                       .val_accuracy = epoch.val_accuracy(),
-                      .learning_rate = epoch.learning_rate()},
+                      .learning_rate = epoch.learning_rate(),
+                      .gradient_norm = epoch.gradient_norm(),
+                      .update_ratio = epoch.update_ratio(),
+                      .dead_units = epoch.dead_units()},
           .images_per_second = epoch.images_per_second(),
           .seconds = epoch.seconds(),
           .exact = epoch.exact()};
@@ -128,7 +149,17 @@ core::CheckpointStored FromProto(core::WorkerId worker, int64_t sequence,
           .bytes = message.bytes(),
           .step = message.step(),
           .epoch = message.epoch(),
-          .end_of_epoch = message.end_of_epoch()};
+          .end_of_epoch = message.end_of_epoch(),
+          .adjusted_at = {message.adjusted_at().begin(), message.adjusted_at().end()}};
+}
+
+core::AdjustmentAnswered FromProto(core::WorkerId worker, int64_t sequence,
+                                   const v1::AdjustReport& message) {
+  return {.claim = FromProto(worker, message.attempt()),
+          .sequence = sequence,
+          .number = message.number(),
+          .taken = message.taken(),
+          .step = message.step()};
 }
 
 core::AttemptEnded FromProto(core::WorkerId worker, int64_t sequence,
@@ -206,6 +237,14 @@ std::set<std::string> HostPaths(const v1::JobSpec& spec) {
   return paths;
 }
 
+// As training splits them off; 0: unknown.
+int64_t ValidationImages(const v1::JobSpec& spec) {
+  const v1::Data& data = spec.data();
+  if (data.has_validation()) return data.validation().count();
+  return static_cast<int64_t>(spec.validation().fraction() *
+                              static_cast<double>(data.train().count()));
+}
+
 }  // namespace
 
 core::JobRequest ToRequest(const v1::JobSpec& spec) {
@@ -220,8 +259,9 @@ core::JobRequest ToRequest(const v1::JobSpec& spec) {
                               ? core::TargetMetric::kValLoss
                               : core::TargetMetric::kValAccuracy;
   request.target.bound = spec.target().bound();
-  request.tuning.enabled = spec.tune().enabled();
-  request.tuning.max_trials = spec.tune().max_trials();
+  request.target.confidence = spec.target().confidence();
+  request.target.images = ValidationImages(spec);
+  request.tuning = FromTune(spec.tune());
   if (spec.has_program()) {
     const v1::Program& program = spec.program();
     request.tuning.enabled = spec.tune().enabled() && program.takes_changes();

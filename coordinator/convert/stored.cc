@@ -3,8 +3,7 @@
 #include <array>
 #include <utility>
 
-#include "coordinator/convert/stored.pb.h"
-#include "coordinator/convert/stored_names.h"
+#include "coordinator/convert/stored_parts.h"
 #include "proto/spec_convert.h"
 
 // Each Put takes its record apart by structured binding, so that a field added to core does not
@@ -12,175 +11,9 @@
 namespace trainyard::coordinator {
 namespace {
 
-// Collects the first thing that is wrong with a row.
-class Reader {
- public:
-  template <typename Enum>
-  void Get(const std::string& name, const char* field, Enum* to) {
-    if (ParseStoredName(name, to) || !problem_.empty()) return;
-    problem_ =
-        std::string(field) + ": found '" + name + "', expected one of " + StoredNames<Enum>();
-  }
-  const std::string& problem() const { return problem_; }
-
- private:
-  std::string problem_;
-};
-
-// ---- Parts ----
-
-void Put(const core::Target& from, stored::Target* to) {
-  const auto& [metric, bound] = from;
-  to->set_metric(StoredName(metric));
-  to->set_bound(bound);
-}
-
-void Get(const stored::Target& from, core::Target* to, Reader& reader) {
-  reader.Get(from.metric(), "request.target.metric", &to->metric);
-  to->bound = from.bound();
-}
-
-void Put(const core::TuningLimits& from, stored::TuningLimits* to) {
-  const auto& [enabled, max_trials, architecture, convolutions, max_parameters,
-               max_training_bytes] = from;
-  to->set_enabled(enabled);
-  to->set_max_trials(max_trials);
-  to->set_architecture(architecture);
-  to->set_no_convolutions(!convolutions);
-  to->set_max_parameters(max_parameters);
-  to->set_max_training_bytes(max_training_bytes);
-}
-
-void Get(const stored::TuningLimits& from, core::TuningLimits* to) {
-  to->enabled = from.enabled();
-  to->max_trials = from.max_trials();
-  to->architecture = from.architecture();
-  to->convolutions = !from.no_convolutions();
-  to->max_parameters = from.max_parameters();
-  to->max_training_bytes = from.max_training_bytes();
-}
-
-void Put(const core::Budget& from, stored::Budget* to) {
-  const auto& [trials, time_ms, epochs] = from;
-  to->set_trials(trials);
-  to->set_time_ms(time_ms);
-  to->set_epochs(epochs);
-}
-
-void Put(const core::Needs& from, stored::Needs* to) {
-  const auto& [pool, runtime, gpu, gpu_memory_bytes, labels, priority, paths] = from;
-  to->set_pool(pool);
-  to->set_runtime(runtime);
-  to->set_gpu(StoredName(gpu));
-  to->set_gpu_memory_bytes(gpu_memory_bytes);
-  for (const auto& [name, value] : labels) (*to->mutable_labels())[name] = value;
-  to->set_priority(priority);
-  for (const std::string& path : paths) to->add_paths(path);
-}
-
-void Get(const stored::Needs& from, core::Needs* to, Reader& reader) {
-  to->pool = from.pool();
-  to->runtime = from.runtime();
-  reader.Get(from.gpu(), "gpu", &to->gpu);
-  to->gpu_memory_bytes = from.gpu_memory_bytes();
-  to->labels = {from.labels().begin(), from.labels().end()};
-  to->priority = from.priority();
-  to->paths = {from.paths().begin(), from.paths().end()};
-}
-
-void Put(const core::JobRequest& from, stored::JobRequest* to) {
-  const auto& [project, commit, snapshot_sha256, spec_hash, spec_blob, name, source, request_key,
-               needs, configuration, target, tuning, budget, manual, again, train_images] = from;
-  to->set_project(project.value);
-  to->set_commit(commit);
-  to->set_snapshot_sha256(snapshot_sha256);
-  to->set_spec_hash(spec_hash);
-  to->set_spec_blob(spec_blob);
-  to->set_name(name);
-  to->set_source(source);
-  to->set_request_key(request_key);
-  Put(needs, to->mutable_needs());
-  *to->mutable_configuration() = ToProto(configuration);
-  Put(target, to->mutable_target());
-  Put(tuning, to->mutable_tuning());
-  Put(budget, to->mutable_budget());
-  to->set_manual(manual);
-  to->set_again(again);
-  to->set_train_images(train_images);
-}
-
-void Get(const stored::JobRequest& from, core::JobRequest* to, Reader& reader) {
-  to->project.value = from.project();
-  to->commit = from.commit();
-  to->snapshot_sha256 = from.snapshot_sha256();
-  to->spec_hash = from.spec_hash();
-  to->spec_blob = from.spec_blob();
-  to->name = from.name();
-  to->source = from.source();
-  to->request_key = from.request_key();
-  if (from.has_needs()) Get(from.needs(), &to->needs, reader);
-  to->configuration = FromProto(from.configuration());
-  Get(from.target(), &to->target, reader);
-  Get(from.tuning(), &to->tuning);
-  to->budget = {from.budget().trials(), from.budget().time_ms(), from.budget().epochs()};
-  to->manual = from.manual();
-  to->again = from.again();
-  to->train_images = from.train_images();
-}
-
-using StoredChanges = google::protobuf::RepeatedPtrField<stored::Change>;
-
-void Put(const std::vector<core::Change>& from, StoredChanges* to) {
-  for (const auto& [path, before, after] : from) {
-    stored::Change* change = to->Add();
-    change->set_path(path);
-    change->set_from(before);
-    change->set_to(after);
-  }
-}
-
-void Get(const StoredChanges& from, std::vector<core::Change>* to) {
-  for (const stored::Change& change : from) {
-    to->push_back({change.path(), change.from(), change.to()});
-  }
-}
-
-void Put(const core::Tweak& from, stored::Tweak* to) {
-  const auto& [finding, reason, expectation, changes] = from;
-  const auto& [kind, text, evidence] = finding;
-  to->mutable_finding()->set_kind(StoredName(kind));
-  to->mutable_finding()->set_text(text);
-  for (const auto& [name, value] : evidence) {
-    stored::Evidence* item = to->mutable_finding()->add_evidence();
-    item->set_name(name);
-    item->set_value(value);
-  }
-  to->set_reason(reason);
-  to->set_expectation(expectation);
-  Put(changes, to->mutable_changes());
-}
-
-void Get(const stored::Tweak& from, core::Tweak* to, Reader& reader) {
-  reader.Get(from.finding().kind(), "tweak.finding.kind", &to->finding.kind);
-  to->finding.text = from.finding().text();
-  for (const stored::Evidence& item : from.finding().evidence()) {
-    to->finding.evidence[item.name()] = item.value();
-  }
-  to->reason = from.reason();
-  to->expectation = from.expectation();
-  Get(from.changes(), &to->changes);
-}
-
-void Put(const core::Proposal& from, stored::Proposal* to) {
-  const auto& [tweak, configuration] = from;
-  Put(tweak, to->mutable_tweak());
-  *to->mutable_configuration() = ToProto(configuration);
-}
-
-void Get(const stored::Proposal& from, core::Proposal* to, Reader& reader) {
-  Get(from.tweak(), &to->tweak, reader);
-  to->configuration = FromProto(from.configuration());
-}
+// Those of stored_parts.h beside the ones here.
+using coordinator::Get;
+using coordinator::Put;
 
 void Put(const core::Model& from, stored::Model* to) {
   const auto& [onnx_sha256, safetensors_sha256, onnx_bytes, safetensors_bytes, test_accuracy,
@@ -231,7 +64,7 @@ void Put(const core::Project& from, stored::Project* to) {
   to->set_created_wall_ms(created_wall_ms);
 }
 
-void Get(const stored::Project& from, core::Project* to, Reader&) {
+void Get(const stored::Project& from, core::Project* to, StoredReader&) {
   to->id.value = from.id();
   to->name = from.name();
   to->url = from.url();
@@ -253,7 +86,7 @@ void Put(const core::Push& from, stored::Push* to) {
   to->set_job(job.value);
 }
 
-void Get(const stored::Push& from, core::Push* to, Reader& reader) {
+void Get(const stored::Push& from, core::Push* to, StoredReader& reader) {
   to->id.value = from.id();
   to->project.value = from.project();
   to->commit = from.commit();
@@ -285,7 +118,7 @@ void Put(const core::Job& from, stored::Job* to) {
   to->set_ended_wall_ms(ended_wall_ms);
 }
 
-void Get(const stored::Job& from, core::Job* to, Reader& reader) {
+void Get(const stored::Job& from, core::Job* to, StoredReader& reader) {
   to->id.value = from.id();
   Get(from.request(), &to->request, reader);
   to->identity = from.identity();
@@ -308,7 +141,7 @@ void Get(const stored::Job& from, core::Job* to, Reader& reader) {
 void Put(const core::Trial& from, stored::Trial* to) {
   const auto& [id, job, number, state, reason, configuration, tweak, inherits, attempt, attempts,
                retries_left, failures, training_ms, confusion, description, parameters, applied,
-               notes] = from;
+               notes, adjustments, until_epoch, rewinds, gained] = from;
   to->set_id(id.value);
   to->set_job(job.value);
   to->set_number(number);
@@ -327,9 +160,13 @@ void Put(const core::Trial& from, stored::Trial* to) {
   to->set_parameters(parameters);
   Put(applied, to->mutable_applied());
   for (const std::string& note : notes) to->add_notes(note);
+  for (const core::Adjustment& adjustment : adjustments) Put(adjustment, to->add_adjustments());
+  to->set_until_epoch(until_epoch);
+  to->set_rewinds(rewinds);
+  if (gained) to->set_gained(*gained);
 }
 
-void Get(const stored::Trial& from, core::Trial* to, Reader& reader) {
+void Get(const stored::Trial& from, core::Trial* to, StoredReader& reader) {
   to->id.value = from.id();
   to->job.value = from.job();
   to->number = from.number();
@@ -348,6 +185,12 @@ void Get(const stored::Trial& from, core::Trial* to, Reader& reader) {
   to->parameters = from.parameters();
   Get(from.applied(), &to->applied);
   to->notes.assign(from.notes().begin(), from.notes().end());
+  for (const stored::Adjustment& adjustment : from.adjustments()) {
+    Get(adjustment, &to->adjustments.emplace_back(), reader);
+  }
+  to->until_epoch = from.until_epoch();
+  to->rewinds = from.rewinds();
+  if (from.has_gained()) to->gained = from.gained();
 }
 
 void Put(const core::Attempt& record, stored::Attempt* to) {
@@ -375,7 +218,7 @@ void Put(const core::Attempt& record, stored::Attempt* to) {
   to->set_host(place.host);
 }
 
-void Get(const stored::Attempt& from, core::Attempt* to, Reader& reader) {
+void Get(const stored::Attempt& from, core::Attempt* to, StoredReader& reader) {
   to->id.value = from.id();
   to->job.value = from.job();
   to->trial.value = from.trial();
@@ -414,7 +257,7 @@ void Put(const core::Checkpoint& from, stored::Checkpoint* to) {
   to->set_stored_wall_ms(stored_wall_ms);
 }
 
-void Get(const stored::Checkpoint& from, core::Checkpoint* to, Reader& reader) {
+void Get(const stored::Checkpoint& from, core::Checkpoint* to, StoredReader& reader) {
   to->id.value = from.id();
   to->job.value = from.job();
   to->trial.value = from.trial();
@@ -464,7 +307,7 @@ void Put(const core::Worker& from, stored::Worker* to) {
   to->set_attempt(attempt.value);
 }
 
-void Get(const stored::Worker& from, core::Worker* to, Reader& reader) {
+void Get(const stored::Worker& from, core::Worker* to, StoredReader& reader) {
   to->id.value = from.id();
   to->incarnation = from.incarnation();
   to->name = from.name();
@@ -496,7 +339,7 @@ void Put(const core::Launch& from, stored::Launch* to) {
   to->set_message(message);
 }
 
-void Get(const stored::Launch& from, core::Launch* to, Reader& reader) {
+void Get(const stored::Launch& from, core::Launch* to, StoredReader& reader) {
   to->id.value = from.id();
   to->slot = {{from.pool(), from.host()}, from.slot()};
   to->runtime = from.runtime();
@@ -517,7 +360,7 @@ void Put(const core::Notice& from, stored::Notice* to) {
   to->set_sent(sent);
 }
 
-void Get(const stored::Notice& from, core::Notice* to, Reader&) {
+void Get(const stored::Notice& from, core::Notice* to, StoredReader&) {
   to->id.value = from.id();
   to->job.value = from.job();
   to->text = from.text();
@@ -539,7 +382,7 @@ absl::StatusOr<Record> DecodeAs(std::string_view body) {
                                " bytes, expected a serialized " + message.GetTypeName());
   }
   Record record;
-  Reader reader;
+  StoredReader reader;
   Get(message, &record, reader);
   if (!reader.problem().empty()) return absl::DataLossError(reader.problem());
   return record;

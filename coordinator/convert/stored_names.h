@@ -40,6 +40,12 @@ struct StoredNameTable<core::FindingKind> {
       {core::FindingKind::kPlateau, "plateau"},
       {core::FindingKind::kOutOfMemory, "out_of_memory"},
       {core::FindingKind::kManual, "manual"},
+      {core::FindingKind::kRateTooHigh, "rate_too_high"},
+      {core::FindingKind::kRateTooLow, "rate_too_low"},
+      {core::FindingKind::kLabelNoise, "label_noise"},
+      {core::FindingKind::kImbalance, "imbalance"},
+      {core::FindingKind::kWithinNoise, "within_noise"},
+      {core::FindingKind::kSearch, "search"},
   };
 };
 
@@ -68,7 +74,7 @@ struct StoredNameTable<core::TrialState> {
       {core::TrialState::kQueued, "queued"},       {core::TrialState::kRunning, "running"},
       {core::TrialState::kFinishing, "finishing"}, {core::TrialState::kCompleted, "completed"},
       {core::TrialState::kDiverged, "diverged"},   {core::TrialState::kFailed, "failed"},
-      {core::TrialState::kCancelled, "cancelled"},
+      {core::TrialState::kCancelled, "cancelled"}, {core::TrialState::kHalted, "halted"},
   };
 };
 

@@ -20,7 +20,7 @@ namespace trainyard::core {
 struct Answer {
   RequestId request;
   absl::StatusCode code = absl::StatusCode::kOk;
-  std::string message;   // why not, for people
+  std::string message;   // why not, or what comes of it, for people
   int64_t id = 0;        // of the project, job or worker that was made or meant
   bool existed = false;  // JobSubmitted: the same request was known already
   bool operator==(const Answer&) const = default;
@@ -95,6 +95,15 @@ struct StartAttempt {
   bool operator==(const StartAttempt&) const = default;
 };
 
+// Change the attempt while it trains: the trial's adjustment of this number, from 1, is in State.
+// Confirmed by AdjustmentAnswered.
+struct AdjustAttempt {
+  Claim claim;
+  TrialId trial;
+  int number = 0;
+  bool operator==(const AdjustAttempt&) const = default;
+};
+
 // Confirmed by AttemptEnded, or by the attempt's end for another reason.
 struct StopAttempt {
   Claim claim;
@@ -158,8 +167,9 @@ struct Quit {
   bool operator==(const Quit&) const = default;
 };
 
-using Effect = std::variant<Answer, PrepareSource, LaunchWorker, AdoptWorker, StopWorker,
-                            RemoveStrays, StartAttempt, StopAttempt, SupersedeAttempt, GrantLease,
-                            Acknowledge, DismissWorker, DropCheckpoint, Notify, Quit>;
+using Effect =
+    std::variant<Answer, PrepareSource, LaunchWorker, AdoptWorker, StopWorker, RemoveStrays,
+                 StartAttempt, AdjustAttempt, StopAttempt, SupersedeAttempt, GrantLease,
+                 Acknowledge, DismissWorker, DropCheckpoint, Notify, Quit>;
 
 }  // namespace trainyard::core

@@ -66,10 +66,15 @@ struct JobResumed {
 
 // A person decides about the next trial: the configuration, or none to accept the proposal. A job
 // that waits starts the trial at once; in a job that runs, the running trial is stopped first.
+//
+// Given `trial`, the configuration is meant for that running trial: what can change in mid-run
+// (network/adjust.h) does, and nothing is stopped; the rest stops that trial and makes the next.
+// The answer says which, and when it takes effect.
 struct TweakRequested {
   RequestId request;
   JobId job;
   std::optional<network::Configuration> configuration;
+  int trial = 0;  // number; 0: the only one that runs
 };
 
 // The worker takes nothing more: what it runs is stopped with a checkpoint and goes on elsewhere.
@@ -203,6 +208,11 @@ struct Metrics {
   double val_loss = 0;
   double val_accuracy = 0;
   double learning_rate = 0;  // at the last step
+  // Zero: not told.
+  double gradient_norm =
+      0;                    // L2 of the whole gradient before clipping, mean over the epoch's steps
+  double update_ratio = 0;  // L2 of the last step's update over L2 of the weights
+  double dead_units = 0;    // share of hidden filters and units without a gradient in the last step
   bool operator==(const Metrics& other) const {
     return std::memcmp(this, &other, sizeof *this) == 0;
   }
@@ -231,6 +241,17 @@ struct CheckpointStored {
   int64_t step = 0;
   int epoch = 0;              // epochs completed
   bool end_of_epoch = false;  // exactly the weights that the row of `epoch` was measured with
+  // The steps of the adjustments that these weights were trained with, in order.
+  std::vector<int64_t> adjusted_at = {};
+};
+
+// A worker's answer to AdjustAttempt.
+struct AdjustmentAnswered {
+  Claim claim;
+  int64_t sequence = 0;
+  int number = 0;      // of the adjustment, from 1
+  bool taken = false;  // binding: it takes effect at `step`
+  int64_t step = 0;    // not taken: the steps that are done
 };
 
 // A blob was found torn or altered. Every checkpoint made of it is set aside.
@@ -329,8 +350,8 @@ struct Event {
                SourcePrepared, SourceRefused, WorkerLaunched, WorkerLaunchFailed, LaunchStarted,
                WorkerExited, HostLost, HostFound, WorkerRegistered, WorkerConnected,
                WorkerDisconnected, WorkerLeft, LeaseRenewed, EpochReported, CheckpointStored,
-               CheckpointBroken, AttemptEnded, ProgramReported, ModelFinished, CheckpointDropped,
-               NoticeSent, TimePassed, CoordinatorRecovered, ShutdownRequested>
+               CheckpointBroken, AdjustmentAnswered, AttemptEnded, ProgramReported, ModelFinished,
+               CheckpointDropped, NoticeSent, TimePassed, CoordinatorRecovered, ShutdownRequested>
       what;
 };
 

@@ -100,6 +100,7 @@ TrialHistory HistoryOf(const State& state, const Trial& trial) {
 TuningTask TaskOf(const State& state, const Job& job) {
   TuningTask task{.target = job.request.target,
                   .limits = job.request.tuning,
+                  .last = static_cast<int>(job.trials.size()),
                   .train_images = job.request.train_images};
   for (const TrialId id : job.trials) task.trials.push_back(HistoryOf(state, state.trials.at(id)));
   if (job.request.budget.epochs > 0) {
@@ -110,7 +111,6 @@ TuningTask TaskOf(const State& state, const Job& job) {
 
 // What a trial built on this one starts from; none: from fresh weights.
 CheckpointId WeightsOf(const State& state, TrialId trial) {
-  if (!state.settings.inherit_weights) return {};
   const Checkpoint* weights = WeightsOf(state, state.trials.at(trial));
   return weights != nullptr ? weights->id : CheckpointId{};
 }
@@ -241,17 +241,18 @@ void DecideNext(Turn& turn, JobId id) {
   if (!why.empty() && !job.request.manual) {
     return FinishJob(turn, id, false, MissedText(turn.state, job, why));
   }
-  const Advice advice = DefaultPolicy().Propose(TaskOf(turn.state, job));
+  const Advice advice = PolicyOf(job.request.tuning.algorithm).Propose(TaskOf(turn.state, job), 1);
   TellDiagnosis(turn, job, advice.finding);
-  if (!advice.configuration || !why.empty()) {
+  if (advice.next.empty() || !why.empty()) {
     if (why.empty()) why = advice.stop;
     if (job.request.manual) return Wait(turn, id, std::nullopt, CheckpointId{}, why);
     return FinishJob(turn, id, false, MissedText(turn.state, job, why));
   }
-  const Proposal proposal{.tweak = advice.tweak, .configuration = *advice.configuration};
+  const NextTrial& next = advice.next.front();
+  const Proposal proposal{.tweak = next.tweak, .configuration = next.configuration};
   const CheckpointId inherits =
-      advice.fresh ? CheckpointId{} : WeightsOf(turn.state, job.trials.at(advice.base - 1));
-  if (job.request.manual) return Wait(turn, id, proposal, inherits, advice.tweak.reason);
+      !next.inherit ? CheckpointId{} : WeightsOf(turn.state, job.trials.at(next.base - 1));
+  if (job.request.manual) return Wait(turn, id, proposal, inherits, next.tweak.reason);
   StartProposal(turn, id, proposal, inherits);
 }
 

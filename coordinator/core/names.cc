@@ -1,4 +1,6 @@
 // What enums are called, for people and in the API.
+#include <algorithm>
+
 #include "coordinator/core/state.h"
 
 namespace trainyard::core {
@@ -10,9 +12,16 @@ const char* Name(JobState state) {
 }
 
 const char* Name(TrialState state) {
-  constexpr const char* kNames[] = {"queued",   "running", "finishing", "completed",
-                                    "diverged", "failed",  "cancelled"};
+  constexpr const char* kNames[] = {"queued",    "running",  "halted", "finishing",
+                                    "completed", "diverged", "failed", "cancelled"};
   return kNames[static_cast<int>(state)];
+}
+
+int Trial::epochs() const {
+  const network::Configuration& now = current();
+  const int all = now.IsProgram() ? now.changes.epochs : now.training.epochs;
+  if (until_epoch == 0) return all;
+  return all == 0 ? until_epoch : std::min(until_epoch, all);
 }
 
 const char* Name(AttemptState state) {
@@ -64,14 +73,25 @@ const char* Name(HistoryKind kind) {
       "push_seen", "push_refused", "job_created",  "trial_started",     "attempt_started",
       "epoch",     "checkpoint",   "attempt_lost", "attempt_restarted", "trial_ended",
       "diagnosis", "tweak",        "target_met",   "finishing",         "model_published",
-      "job_ended", "waiting",      "note"};
+      "job_ended", "waiting",      "note",         "adjustment"};
   return kNames[static_cast<int>(kind)];
 }
 
 const char* FindingName(FindingKind kind) {
-  constexpr const char* kNames[] = {
-      "",        "underfit",      "overfit", "diverged", "still improving",
-      "plateau", "out of memory", "manual"};
+  constexpr const char* kNames[] = {"",
+                                    "underfit",
+                                    "overfit",
+                                    "diverged",
+                                    "still improving",
+                                    "plateau",
+                                    "out of memory",
+                                    "manual",
+                                    "learning rate too high",
+                                    "learning rate too low",
+                                    "label noise",
+                                    "class imbalance",
+                                    "within the noise of the validation set",
+                                    "search"};
   return kNames[static_cast<int>(kind)];
 }
 

@@ -200,6 +200,10 @@ void On(Turn& turn, const CheckpointStored& event) {
   DropCheckpoints(turn, job.id);
 }
 
+void On(Turn& turn, const AdjustmentAnswered& event) {
+  if (Admit(turn, event.claim) != nullptr) turn.Do(Acknowledge{event.claim, event.sequence});
+}
+
 void On(Turn& turn, const AttemptEnded& event) {
   const Attempt* attempt = Admit(turn, event.claim);
   if (attempt == nullptr) return;

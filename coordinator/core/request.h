@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "coordinator/core/ids.h"
 #include "network/training.h"
@@ -17,13 +18,39 @@ enum class TargetMetric { kValAccuracy, kValLoss };
 struct Target {
   TargetMetric metric = TargetMetric::kValAccuracy;
   double bound = 0;
+  double confidence = 0;  // accuracy: how sure it must be that the true one meets the bound; 0: off
+  int64_t images = 0;     // of the validation set, for `confidence` and noise; 0: unknown
   bool operator==(const Target&) const = default;
 };
 
-// What the tuner may do. Zero: no limit.
+// How the next trial is found: from what the curves of the last ones say, or by searching a space.
+enum class Algorithm { kDiagnose, kRandom, kTpe, kAsha };
+
+// One thing that a search may choose. Exactly one of range, choices and networks is given.
+struct Dimension {
+  std::string path;  // "train.lr", "network.width", "network.layers[0].conv.filters": tuner/space.h
+  double min = 0;    // range: both ends included
+  double max = 0;
+  bool log = false;                        // drawn evenly over the logarithm
+  double step = 0;                         // from min on; 0: any value between
+  std::vector<std::string> choices;        // as a spec writes them
+  std::vector<network::Network> networks;  // path "network"
+  bool operator==(const Dimension&) const = default;
+};
+
+// What the tuner may do, and how. Zero: no limit.
 struct TuningLimits {
-  bool enabled = true;       // false: trial 1 only
-  int max_trials = 0;        // trial 1 included
+  bool enabled = true;  // false: trial 1 only
+  int max_trials = 0;   // trial 1 included
+  Algorithm algorithm = Algorithm::kDiagnose;
+  int parallel = 1;       // trials at a time
+  int patience = 0;       // so many trials in a row without progress end the job
+  bool inherit = true;    // changed networks take over the weights of the trial they come from
+  bool in_flight = true;  // a running trial may be changed and stopped
+  uint64_t seed = 1;      // of what the search draws
+  int eta = 3;            // asha: of so many trials that reach a rung, one goes on
+  int min_epochs = 1;     // asha: of the lowest rung
+  std::vector<Dimension> space;
   bool architecture = true;  // may change the network, or ask a program for changes of its model
   bool convolutions = true;  // there are some; false: a program without
   int64_t max_parameters = 0;

@@ -94,11 +94,24 @@ struct Job {
 enum class TrialState {
   kQueued,  // no attempt has run yet
   kRunning,
+  kHalted,     // at a rung of the search, without an attempt: goes on if it is promoted
   kFinishing,  // target met, its best checkpoint is being published; kRunning again should it break
   kCompleted,  // all epochs, or the target met, or stopped early by a person's tweak
   kDiverged,
   kFailed,
   kCancelled,
+};
+
+// A change of a running trial. It is committed before a worker hears of it, and every attempt gets
+// the whole list, so that whoever trains the trial again does the same at the same steps.
+struct Adjustment {
+  int64_t step = 0;       // done before it takes effect; may move until it is settled
+  bool at_epoch = false;  // waits for the end of an epoch, from `step` on
+  bool stop = false;      // the trial ends at that step
+  network::Configuration configuration;  // from then on
+  Tweak tweak;                           // why
+  bool settled = false;                  // a worker is bound to it, or a checkpoint has it
+  bool operator==(const Adjustment&) const = default;
 };
 
 // One configuration of a job. The head of trial.cc has the table of its states.
@@ -121,9 +134,19 @@ struct Trial {
   int64_t parameters = 0;          // likewise
   std::vector<Change> applied;     // what the configuration's changes made of that model
   std::vector<std::string> notes;  // what the program said to people last
+  std::vector<Adjustment> adjustments;  // in order of their steps; only the last may be unsettled
+  int until_epoch = 0;                  // halts after it; 0: trains to the last
+  int rewinds = 0;                      // after the loss had run away
+  std::optional<double> gained;         // over tweak->base, towards the target, once it has ended
   bool operator==(const Trial&) const = default;
 
   bool ended() const { return state >= TrialState::kCompleted; }
+  bool going() const { return !ended() && state != TrialState::kHalted; }  // has an attempt
+  // With all adjustments, those included that have not taken effect yet.
+  const network::Configuration& current() const {
+    return adjustments.empty() ? configuration : adjustments.back().configuration;
+  }
+  int epochs() const;  // after which its attempt is complete; 0: a program's own number
 };
 
 enum class AttemptState {
@@ -349,10 +372,9 @@ struct Settings {
   int retries = 4;                     // per trial, and per job for its finishing attempts
   int64_t retry_pause_ms = 1'000;      // doubles with each failure in a row
   int64_t retry_pause_max_ms = 60'000;
-  int launch_retries = 10;       // launches in a row that bring an attempt no worker
-  int host_failures = 3;         // in a row, of more than one trial: the host is set aside
-  int64_t aging_ms = 600'000;    // who waits so long goes up by one priority
-  bool inherit_weights = false;  // whether workers can grow a trial's weights from another's
+  int launch_retries = 10;     // launches in a row that bring an attempt no worker
+  int host_failures = 3;       // in a row, of more than one trial: the host is set aside
+  int64_t aging_ms = 600'000;  // who waits so long goes up by one priority
   std::map<std::string, PoolSettings> pools;
   bool operator==(const Settings&) const = default;
 };
@@ -402,6 +424,7 @@ enum class HistoryKind {
   kJobEnded,
   kWaiting,
   kNote,
+  kAdjustment,
 };
 
 // One line of what happened, for watchers and for good. The cursor has no gaps.

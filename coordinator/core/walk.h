@@ -41,6 +41,7 @@ void On(Turn& turn, const HostFound& event);
 void On(Turn& turn, const LeaseRenewed& event);
 void On(Turn& turn, const EpochReported& event);
 void On(Turn& turn, const CheckpointStored& event);
+void On(Turn& turn, const AdjustmentAnswered& event);
 void On(Turn& turn, const AttemptEnded& event);
 void On(Turn& turn, const ProgramReported& event);
 void On(Turn& turn, const ModelFinished& event);

@@ -181,6 +181,11 @@ absl::Status WorkerGateway::Received(core::WorkerId worker, const v1::WorkerMess
         return status;
       }
       return loop_->TryPost(FromProto(worker, sequence, message.finished()));
+    case v1::WorkerMessage::kAdjusted:
+      if (auto status = CheckReport(message, message.adjusted().attempt()); !status.ok()) {
+        return status;
+      }
+      return loop_->TryPost(FromProto(worker, sequence, message.adjusted()));
     case v1::WorkerMessage::kProgram:
       if (auto status = CheckReport(message, message.program().attempt()); !status.ok()) {
         return status;
@@ -230,6 +235,15 @@ bool WorkerGateway::Perform(const core::Effect& effect, const core::State& state
   if (const auto* start = std::get_if<core::StartAttempt>(&effect)) {
     *message.mutable_start() = ToProto(state, *start);
     Send(start->claim.worker, std::move(message));
+  } else if (const auto* adjust = std::get_if<core::AdjustAttempt>(&effect)) {
+    const auto trial = state.trials.find(adjust->trial);
+    if (trial == state.trials.end()) return true;
+    const auto index = static_cast<size_t>(adjust->number - 1);
+    if (index >= trial->second.adjustments.size()) return true;
+    *message.mutable_adjust()->mutable_attempt() = ToRef(state, adjust->claim);
+    *message.mutable_adjust()->mutable_adjustment() =
+        ToProto(trial->second.adjustments[index], adjust->number);
+    Send(adjust->claim.worker, std::move(message));
   } else if (const auto* stop = std::get_if<core::StopAttempt>(&effect)) {
     *message.mutable_stop()->mutable_attempt() = ToRef(state, stop->claim);
     message.mutable_stop()->set_grace_ms(stop->grace_ms);

@@ -60,12 +60,16 @@ double Metric(const SQLite::Column& column) {
   return column.isNull() ? std::numeric_limits<double>::quiet_NaN() : column.getDouble();
 }
 
+// What older rows, and programs, do not tell is zero.
+double Told(const SQLite::Column& column) { return column.isNull() ? 0 : column.getDouble(); }
+
 // `where` selects from epochs.
 void ReadEpochs(Database& database, const std::string& where, int64_t argument,
                 core::State& state) {
   Database::Query query = database.Prepare(
       "SELECT trial, epoch, attempt, job, step, exact, superseded, reported_wall_ms, train_loss, "
-      "train_accuracy, val_loss, val_accuracy, learning_rate, images_per_second, seconds "
+      "train_accuracy, val_loss, val_accuracy, learning_rate, images_per_second, seconds, "
+      "gradient_norm, update_ratio, dead_units "
       "FROM epochs WHERE " +
       where);
   if (query->getBindParameterCount() > 0) query.Bind(argument);
@@ -78,8 +82,8 @@ void ReadEpochs(Database& database, const std::string& where, int64_t argument,
     epoch.exact = column(5).getInt() != 0;
     epoch.superseded = column(6).getInt() != 0;
     epoch.reported_wall_ms = column(7).getInt64();
-    epoch.metrics = {Metric(column(8)), Metric(column(9)), Metric(column(10)), Metric(column(11)),
-                     Metric(column(12))};
+    epoch.metrics = {Metric(column(8)),  Metric(column(9)), Metric(column(10)), Metric(column(11)),
+                     Metric(column(12)), Told(column(15)),  Told(column(16)),   Told(column(17))};
     epoch.images_per_second = Metric(column(13));
     epoch.seconds = Metric(column(14));
     state.epochs.emplace(epoch.key, epoch);

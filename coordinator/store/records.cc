@@ -158,20 +158,22 @@ void Save(Database& database, const core::Notice& notice) {
 void Save(Database& database, const core::Epoch& epoch) {
   const auto& [key, job, step, metrics, images_per_second, seconds, exact, superseded,
                reported_wall_ms] = epoch;
-  const auto& [train_loss, train_accuracy, val_loss, val_accuracy, learning_rate] = metrics;
+  const auto& [train_loss, train_accuracy, val_loss, val_accuracy, learning_rate, gradient_norm,
+               update_ratio, dead_units] = metrics;
   Database::Query query = database.Prepare(
       "INSERT INTO epochs (trial, epoch, attempt, job, step, exact, superseded, reported_wall_ms, "
       "train_loss, train_accuracy, val_loss, val_accuracy, learning_rate, images_per_second, "
-      "seconds) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) "
+      "seconds, gradient_norm, update_ratio, dead_units) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, "
+      "?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) "
       "ON CONFLICT (trial, epoch, attempt) DO UPDATE SET job = ?4, step = ?5, exact = ?6, "
       "superseded = ?7, reported_wall_ms = ?8, train_loss = ?9, train_accuracy = ?10, "
       "val_loss = ?11, val_accuracy = ?12, learning_rate = ?13, images_per_second = ?14, "
-      "seconds = ?15");
+      "seconds = ?15, gradient_norm = ?16, update_ratio = ?17, dead_units = ?18");
   query.Bind(key.trial.value, key.epoch, key.attempt.value, job.value, step, int{exact},
              int{superseded}, reported_wall_ms);
   int index = 8;
   for (double metric : {train_loss, train_accuracy, val_loss, val_accuracy, learning_rate,
-                        images_per_second, seconds}) {
+                        images_per_second, seconds, gradient_norm, update_ratio, dead_units}) {
     BindMetric(query, ++index, metric);
   }
   query.Run();

@@ -103,6 +103,11 @@ CREATE TABLE set_aside (
   PRIMARY KEY (kind, id, cause)
 ) STRICT;
 )sql",
+    R"sql(
+ALTER TABLE epochs ADD COLUMN gradient_norm REAL;
+ALTER TABLE epochs ADD COLUMN update_ratio REAL;
+ALTER TABLE epochs ADD COLUMN dead_units REAL;
+)sql",
 };
 
 }  // namespace trainyard::coordinator

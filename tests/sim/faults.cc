@@ -10,18 +10,19 @@ using namespace core;  // NOLINT: see shell.cc
 
 World::World(const Options& options)
     : options_(options), random_(options.faults ? options.seed : options.seed ^ 0x71756965) {
-  settings_ = {.lease_ms = 4'000,
-               .stop_grace_ms = 3'000,
-               .register_ms = 5'000,
-               .stalled_ms = 6'000,
-               .stalled_steps = 8,
-               .phase_limit_ms = 15'000,
-               .gone_ms = 40'000,
-               .idle_ms = 4'000,
-               .retries = 6,
-               .retry_pause_ms = 300,
-               .retry_pause_max_ms = 3'000,
-               .inherit_weights = true};
+  settings_ = {
+      .lease_ms = 4'000,
+      .stop_grace_ms = 3'000,
+      .register_ms = 5'000,
+      .stalled_ms = 6'000,
+      .stalled_steps = 8,
+      .phase_limit_ms = 15'000,
+      .gone_ms = 40'000,
+      .idle_ms = 4'000,
+      .retries = 6,
+      .retry_pause_ms = 300,
+      .retry_pause_max_ms = 3'000,
+  };
   same_path_ = random_.Chance(50);
   unordered_ = options.faults && !same_path_ && random_.Chance(40);
   paths_changed_ = unordered_;

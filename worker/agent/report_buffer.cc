@@ -20,6 +20,8 @@ const v1::AttemptRef& AttemptOf(const v1::WorkerMessage& report) {
       return report.ended().attempt();
     case v1::WorkerMessage::kFinished:
       return report.finished().attempt();
+    case v1::WorkerMessage::kAdjusted:
+      return report.adjusted().attempt();
     case v1::WorkerMessage::kProgram:
       return report.program().attempt();
     default:

@@ -70,15 +70,22 @@ class CurvePolicy : public Policy {
     return core::Diagnose(trial, target);
   }
 
-  Advice Propose(const TuningTask& task) const override {
-    const TrialHistory& last = task.trials.back();
-    Advice advice{.finding = core::Diagnose(last, task.target), .base = last.number};
+  Advice Propose(const TuningTask& task, int) const override {
+    const TrialHistory& last = task.trials.at(static_cast<size_t>(task.last - 1));
+    Advice advice{.finding = core::Diagnose(last, task.target)};
+    const bool running = std::any_of(task.trials.begin(), task.trials.end(), [](const auto& trial) {
+      return trial.result == TrialResult::kRunning;
+    });
+    if (running) {
+      advice.wait = true;
+      return advice;
+    }
     const FindingKind kind = advice.finding.kind;
     const bool broke = kind == FindingKind::kDiverged || kind == FindingKind::kOutOfMemory;
     // What broke is worth repairing; only then another way from the best trial.
     if (broke && Try(task, last, advice.finding, advice)) {
       // Weights of a run that diverged were on their way there.
-      advice.fresh = kind == FindingKind::kDiverged;
+      advice.next.back().inherit = kind != FindingKind::kDiverged;
       return advice;
     }
     const TrialHistory* closest = Closest(task);
@@ -103,12 +110,14 @@ class CurvePolicy : public Policy {
     for (Move& move : Moves(base, finding, task)) {
       FitBudget(task, move.configuration);
       if (Tried(task, move.configuration) || !Allowed(task, move.configuration)) continue;
-      advice.base = base.number;
-      advice.tweak = {.finding = finding,
-                      .reason = std::move(move.reason),
-                      .expectation = std::move(move.expectation),
-                      .changes = Difference(base.configuration, move.configuration)};
-      advice.configuration = std::move(move.configuration);
+      NextTrial& next = advice.next.emplace_back();
+      next.base = base.number;
+      next.tweak = {.finding = finding,
+                    .reason = std::move(move.reason),
+                    .expectation = std::move(move.expectation),
+                    .changes = Difference(base.configuration, move.configuration),
+                    .base = base.number};
+      next.configuration = std::move(move.configuration);
       return true;
     }
     return false;
@@ -117,7 +126,7 @@ class CurvePolicy : public Policy {
 
 }  // namespace
 
-const Policy& DefaultPolicy() {
+const Policy& PolicyOf(Algorithm) {
   static const CurvePolicy policy;
   return policy;
 }

@@ -15,7 +15,13 @@ enum class FindingKind {
   kStillImproving,  // stopped by the number of epochs, not by what it can learn
   kPlateau,         // both curves flat, close together, below the target
   kOutOfMemory,
-  kManual,  // a person decided
+  kManual,       // a person decided
+  kRateTooHigh,  // the loss jumps about, or stays high while the gradient does not shrink
+  kRateTooLow,   // the loss falls steadily and hardly at all
+  kLabelNoise,   // errors are spread evenly over the classes: labels that nothing can learn
+  kImbalance,    // few classes take most of the errors, and they are rare
+  kWithinNoise,  // misses the target by less than the validation set can tell apart
+  kSearch,       // not diagnosed: a search drew the next trial
 };
 
 // A diagnosis with the numbers it rests on.
@@ -40,10 +46,14 @@ struct Tweak {
   std::string reason;       // in words and numbers
   std::string expectation;  // what should be seen if the reason is right
   std::vector<Change> changes;
+  std::string move;  // what kind of change: "widen", "deepen", "train longer", ...
+  int base = 0;      // number of the trial that it changes; 0: none
+  double expected_gain =
+      0;  // of the target's metric over the base, towards the target; 0: not said
   bool operator==(const Tweak&) const = default;
 };
 
-// "underfit", "overfit", "diverged", "still improving", "plateau", "out of memory", "manual"; "".
+// "underfit", "overfit", "learning rate too high", ...; kNone: "".
 const char* FindingName(FindingKind kind);
 
 }  // namespace trainyard::core

@@ -32,7 +32,10 @@ core::Tweak Tweak() {
   return {.finding = {core::FindingKind::kOverfit, kText, {{"gap", 0.1}, {"loss", -1e-300}}},
           .reason = kText,
           .expectation = "less",
-          .changes = {{"train.lr", "0.1", ""}, {"network.layers[0]", "", kText}}};
+          .changes = {{"train.lr", "0.1", ""}, {"network.layers[0]", "", kText}},
+          .move = "widen",
+          .base = 2,
+          .expected_gain = 0.01};
 }
 
 core::Job Job() {
@@ -48,8 +51,27 @@ core::Job Job() {
   request.source = kText;
   request.request_key = "key";
   request.configuration = Configuration();
-  request.target = {core::TargetMetric::kValLoss, 0.3};
-  request.tuning = {false, 5, false, false, 6, 7};
+  request.target = {core::TargetMetric::kValLoss, 0.3, 0.95, 10'000};
+  request.tuning = {.enabled = false,
+                    .max_trials = 5,
+                    .algorithm = core::Algorithm::kAsha,
+                    .parallel = 3,
+                    .patience = 4,
+                    .inherit = false,
+                    .in_flight = false,
+                    .seed = 8,
+                    .eta = 2,
+                    .min_epochs = 9,
+                    .architecture = false,
+                    .convolutions = false,
+                    .max_parameters = 6,
+                    .max_training_bytes = 7};
+  request.tuning.space = {
+      {.path = "train.lr", .min = 0.001, .max = 1.0 / 3, .log = true},
+      {.path = "network.width", .min = 1, .max = 4, .step = 0.5},
+      {.path = "train.optimizer", .choices = {"sgd", "adamw"}},
+      {.path = "network", .networks = {Configuration().network}},
+  };
   request.budget = {8, 9, 10};
   request.manual = true;
   request.again = true;
@@ -108,6 +130,15 @@ TEST(StoredTest, EveryFieldOfTheOthersSurvives) {
   trial.parameters = 10;
   trial.applied = {{kText, "1", "2"}};
   trial.notes = {kText, "b"};
+  trial.adjustments = {{.step = 11,
+                        .at_epoch = true,
+                        .stop = true,
+                        .configuration = Configuration(),
+                        .tweak = Tweak(),
+                        .settled = true}};
+  trial.until_epoch = 12;
+  trial.rewinds = 2;
+  trial.gained = -0.5;
   ExpectRoundTrip(trial);
   trial.configuration = {.changes = {1, 2, "adam", 0.5, 1.5, 3, 4, 0.25}};
   ExpectRoundTrip(trial);

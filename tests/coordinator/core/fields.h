@@ -10,19 +10,20 @@ namespace trainyard::core {
 
 // The names that scenarios use, in the order of the variants.
 inline constexpr const char* kEventNames[] = {
-    "project_added",    "project_removed",   "job_submitted",      "job_cancelled",
-    "job_concluded",    "job_paused",        "job_resumed",        "tweak_requested",
-    "worker_drained",   "checkpoint_pinned", "push_seen",          "source_prepared",
-    "source_refused",   "worker_launched",   "launch_failed",      "launch_started",
-    "worker_exited",    "host_lost",         "host_found",         "worker_registered",
-    "worker_connected", "disconnected",      "worker_left",        "renewed",
-    "epoch_reported",   "checkpoint_stored", "checkpoint_broken",  "attempt_ended",
-    "program_reported", "model_finished",    "checkpoint_dropped", "notice_sent",
-    "time_passed",      "recovered",         "shutdown_requested"};
+    "project_added",    "project_removed",   "job_submitted",     "job_cancelled",
+    "job_concluded",    "job_paused",        "job_resumed",       "tweak_requested",
+    "worker_drained",   "checkpoint_pinned", "push_seen",         "source_prepared",
+    "source_refused",   "worker_launched",   "launch_failed",     "launch_started",
+    "worker_exited",    "host_lost",         "host_found",        "worker_registered",
+    "worker_connected", "disconnected",      "worker_left",       "renewed",
+    "epoch_reported",   "checkpoint_stored", "checkpoint_broken", "adjustment_answered",
+    "attempt_ended",    "program_reported",  "model_finished",    "checkpoint_dropped",
+    "notice_sent",      "time_passed",       "recovered",         "shutdown_requested"};
 inline constexpr const char* kEffectNames[] = {
-    "answer",        "prepare_source", "launch_worker",   "adopt_worker", "stop_worker",
-    "remove_strays", "start_attempt",  "stop_attempt",    "supersede",    "grant_lease",
-    "acknowledge",   "dismiss_worker", "drop_checkpoint", "notify",       "quit"};
+    "answer",         "prepare_source",  "launch_worker", "adopt_worker",
+    "stop_worker",    "remove_strays",   "start_attempt", "adjust_attempt",
+    "stop_attempt",   "supersede",       "grant_lease",   "acknowledge",
+    "dismiss_worker", "drop_checkpoint", "notify",        "quit"};
 
 static_assert(std::size(kEventNames) == std::variant_size_v<decltype(Event::what)>);
 static_assert(std::size(kEffectNames) == std::variant_size_v<Effect>);
@@ -122,6 +123,9 @@ void WorkerEventFields(T& e, V visit) {
     visit("step", e.step), visit("epoch", e.epoch), visit("end", e.end_of_epoch);
   } else if constexpr (Is<T, CheckpointBroken>) {
     visit("sha", e.sha256), visit("message", e.message);
+  } else if constexpr (Is<T, AdjustmentAnswered>) {
+    visit("claim", e.claim), visit("sequence", e.sequence), visit("number", e.number);
+    visit("taken", e.taken), visit("step", e.step);
   } else if constexpr (Is<T, AttemptEnded>) {
     visit("claim", e.claim), visit("sequence", e.sequence), visit("outcome", e.outcome);
     visit("step", e.step), visit("message", e.message);
@@ -140,7 +144,9 @@ void WorkerEventFields(T& e, V visit) {
 
 template <typename T, typename V>
 void EffectFields(T& e, V visit) {
-  if constexpr (Is<T, Answer>) {
+  if constexpr (Is<T, AdjustAttempt>) {
+    visit("claim", e.claim), visit("trial", e.trial), visit("number", e.number);
+  } else if constexpr (Is<T, Answer>) {
     visit("request", e.request), visit("code", e.code), visit("id", e.id);
     visit("existed", e.existed), visit("message", e.message);
   } else if constexpr (Is<T, PrepareSource>) {

@@ -27,7 +27,7 @@ TrialHistory Program(std::vector<double> train, std::vector<double> val,
 }
 
 Advice Propose(const TrialHistory& trial, TuningLimits limits = {}) {
-  return DefaultPolicy().Propose({.target = kTarget, .limits = limits, .trials = {trial}});
+  return PolicyOf(Algorithm::kDiagnose).Propose({.target = kTarget, .limits = limits, .trials = {trial}});
 }
 
 TEST(ProgramTuner, WidensAProgramThatDoesNotEvenFitItsTrainingSet) {
@@ -107,7 +107,7 @@ TEST(ProgramTuner, AsksForNoRateThatItCannotRelateToWhatWas) {
 TEST(ProgramTuner, NeverRepeatsItselfAndComesToAnEnd) {
   TuningTask task{.target = kTarget, .trials = {Program({.8, .8}, {.8, .8})}, .epochs_left = 40};
   for (int number = 2; number < 200; ++number) {
-    const Advice advice = DefaultPolicy().Propose(task);
+    const Advice advice = PolicyOf(Algorithm::kDiagnose).Propose(task);
     if (!advice.configuration) {
       EXPECT_FALSE(advice.stop.empty());
       EXPECT_GT(number, 5);

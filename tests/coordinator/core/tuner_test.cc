@@ -29,12 +29,12 @@ TrialHistory Trial(std::vector<double> train, std::vector<double> val) {
 }
 
 FindingKind Kind(const TrialHistory& trial) {
-  return DefaultPolicy().Diagnose(trial, kTarget).kind;
+  return PolicyOf(Algorithm::kDiagnose).Diagnose(trial, kTarget).kind;
 }
 
 TEST(Diagnose, UnderfitWhenTrainingItselfHeadsBelowTheTarget) {
   const Finding finding =
-      DefaultPolicy().Diagnose(Trial({.78, .85, .87}, {.80, .85, .87}), kTarget);
+      PolicyOf(Algorithm::kDiagnose).Diagnose(Trial({.78, .85, .87}, {.80, .85, .87}), kTarget);
   EXPECT_EQ(finding.kind, FindingKind::kUnderfit);
   EXPECT_THAT(finding.text, HasSubstr("0.8700"));
   EXPECT_NEAR(finding.evidence.at("distance"), 0.04, 1e-9);
@@ -72,14 +72,14 @@ TEST(Diagnose, LossTargetsAreReadTheOtherWayRound) {
   TrialHistory trial = Trial({.8, .8}, {.8, .8});
   for (Metrics& metrics : trial.epochs) metrics.train_loss = metrics.val_loss = 0.5;
   const Finding finding =
-      DefaultPolicy().Diagnose(trial, {.metric = TargetMetric::kValLoss, .bound = 0.3});
+      PolicyOf(Algorithm::kDiagnose).Diagnose(trial, {.metric = TargetMetric::kValLoss, .bound = 0.3});
   EXPECT_EQ(finding.kind, FindingKind::kUnderfit);
   EXPECT_NEAR(finding.evidence.at("distance"), 0.2, 1e-9);
 }
 
 TEST(Propose, ASmallNetworkFarFromTheTargetGrowsALotAndGetsBatchNorm) {
   const TrialHistory trial = Trial({.78, .85, .86}, {.80, .85, .86});
-  const Advice advice = DefaultPolicy().Propose({.target = kTarget, .trials = {trial}});
+  const Advice advice = PolicyOf(Algorithm::kDiagnose).Propose({.target = kTarget, .trials = {trial}});
   ASSERT_TRUE(advice.configuration);
   EXPECT_EQ(advice.base, 1);
   EXPECT_FALSE(advice.fresh);
@@ -94,14 +94,14 @@ TEST(Propose, ASmallNetworkFarFromTheTargetGrowsALotAndGetsBatchNorm) {
 
 TEST(Propose, CloseToTheTargetTheNetworkGrowsLess) {
   const TrialHistory trial = Trial({.890, .898, .899}, {.890, .898, .899});
-  const Advice advice = DefaultPolicy().Propose({.target = kTarget, .trials = {trial}});
+  const Advice advice = PolicyOf(Algorithm::kDiagnose).Propose({.target = kTarget, .trials = {trial}});
   ASSERT_TRUE(advice.configuration);
   EXPECT_EQ(NarrowestConv(advice.configuration->network), 8);
 }
 
 TEST(Propose, AfterOverfittingImagesAreShiftedButDigitsNotMirrored) {
   const TrialHistory trial = Trial({.90, .95, .99}, {.88, .89, .89});
-  const Advice advice = DefaultPolicy().Propose({.target = kTarget, .trials = {trial}});
+  const Advice advice = PolicyOf(Algorithm::kDiagnose).Propose({.target = kTarget, .trials = {trial}});
   ASSERT_TRUE(advice.configuration);
   EXPECT_EQ(advice.configuration->training.augmentation.shift, 2);
   EXPECT_FALSE(advice.configuration->training.augmentation.flip);
@@ -111,7 +111,7 @@ TEST(Propose, AfterOverfittingImagesAreShiftedButDigitsNotMirrored) {
 TEST(Propose, AfterDivergingStepsGetSmallerAndWeightsAreFresh) {
   TrialHistory trial = Trial({.5}, {.5});
   trial.result = TrialResult::kDiverged;
-  const Advice advice = DefaultPolicy().Propose({.target = kTarget, .trials = {trial}});
+  const Advice advice = PolicyOf(Algorithm::kDiagnose).Propose({.target = kTarget, .trials = {trial}});
   ASSERT_TRUE(advice.configuration);
   EXPECT_TRUE(advice.fresh);
   EXPECT_LT(advice.configuration->training.optimizer.learning_rate, 0.02);
@@ -123,7 +123,7 @@ TEST(Propose, BuildsOnTheBestTrialNotOnTheLast) {
   TrialHistory last = Trial({.80, .81, .82}, {.80, .81, .82});
   last.number = 2;
   last.configuration.training.optimizer.learning_rate = 0.5;
-  const Advice advice = DefaultPolicy().Propose({.target = kTarget, .trials = {best, last}});
+  const Advice advice = PolicyOf(Algorithm::kDiagnose).Propose({.target = kTarget, .trials = {best, last}});
   ASSERT_TRUE(advice.configuration);
   EXPECT_EQ(advice.base, 1);
   EXPECT_EQ(advice.configuration->training.optimizer.learning_rate, 0.05);
@@ -132,7 +132,7 @@ TEST(Propose, BuildsOnTheBestTrialNotOnTheLast) {
 TEST(Propose, StaysWithinTheEpochsThatAreLeft) {
   const TrialHistory trial = Trial({.75, .82, .87}, {.75, .82, .87});
   const Advice advice =
-      DefaultPolicy().Propose({.target = kTarget, .trials = {trial}, .epochs_left = 4});
+      PolicyOf(Algorithm::kDiagnose).Propose({.target = kTarget, .trials = {trial}, .epochs_left = 4});
   ASSERT_TRUE(advice.configuration);
   EXPECT_EQ(advice.configuration->training.epochs, 4);
 }
@@ -140,7 +140,7 @@ TEST(Propose, StaysWithinTheEpochsThatAreLeft) {
 TEST(Propose, NeverExceedsTheLimitOfParameters) {
   const TrialHistory trial = Trial({.78, .85, .86}, {.80, .85, .86});
   const int64_t limit = network::ParameterCount(trial.configuration.network) + 100;
-  const Advice advice = DefaultPolicy().Propose(
+  const Advice advice = PolicyOf(Algorithm::kDiagnose).Propose(
       {.target = kTarget, .limits = {.max_parameters = limit}, .trials = {trial}});
   ASSERT_TRUE(advice.configuration);
   EXPECT_LE(network::ParameterCount(advice.configuration->network), limit);
@@ -153,7 +153,7 @@ TEST(Propose, IsAlwaysValidNewAndExplainedUntilItSaysWhyItStops) {
     TuningTask task{.target = kTarget, .trials = {Trial({.5, .6}, {.5, .6})}};
     if (random.Chance(30)) task.limits.max_parameters = 50'000;
     for (int step = 0; step < 25; ++step) {
-      const Advice advice = DefaultPolicy().Propose(task);
+      const Advice advice = PolicyOf(Algorithm::kDiagnose).Propose(task);
       if (!advice.configuration) {
         EXPECT_FALSE(advice.stop.empty());
         break;

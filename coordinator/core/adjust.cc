@@ -30,9 +30,10 @@ int64_t StepAhead(const State& state, const Trial& trial, int64_t now_ms) {
     return from != nullptr && from->trial == trial.id ? from->step : 0;
   }
   const int64_t step_us = MedianStepUs(attempt.live.step_us);
-  if (step_us <= 0) return attempt.live.step + kAheadSteps;
+  const int64_t done = std::max(attempt.step, attempt.live.step);
+  if (step_us <= 0) return done + kAheadSteps;
   const int64_t quiet_ms = std::max<int64_t>(0, now_ms - attempt.live.progress_ms);
-  return attempt.live.step + (quiet_ms + kAheadMs) * 1000 / step_us + kAheadSteps;
+  return done + (quiet_ms + kAheadMs) * 1000 / step_us + kAheadSteps;
 }
 
 void TellSettled(Turn& turn, const Trial& trial, size_t index) {

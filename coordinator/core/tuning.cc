@@ -79,7 +79,9 @@ Advice Advise(const State& state, const Job& job) {
 }
 
 std::string NextTry(const State& state, const Job& job) {
-  if (job.request.tuning.algorithm != Algorithm::kDiagnose) return "";
+  const TuningLimits& tuning = job.request.tuning;
+  if (tuning.algorithm != Algorithm::kDiagnose) return "";
+  if (job.request.configuration.IsProgram() && !tuning.enabled) return "";  // it takes no changes
   TuningTask task = TaskOf(state, job, job.trials.back());
   task.epochs_left = 0;
   task.limits.max_trials = 0;

@@ -32,12 +32,15 @@ void Grow(Offers& offers, double factor) {
   std::optional<Network> wider = Widen(from.network, factor, kFiltersMax);
   if (!wider) return;
   const std::optional<Network> normed = AddBatchNorms(*wider);
+  const int narrowest = NarrowestConv(from.network);
+  const std::string what =
+      narrowest > 0
+          ? absl::StrFormat("convs get %.1f times the filters (from %d)", factor, narrowest)
+          : absl::StrFormat("hidden layers get %.1f times the units", factor);
   offers.Add(kWiden, With(from, normed ? *normed : *wider),
-             absl::StrFormat("error is %.2f times what the target allows; layers get %.1f times "
-                             "the filters and units (narrowest conv: %d)%s",
-                             ErrorRatio(offers.curve(), offers.task().target), factor,
-                             NarrowestConv(from.network),
-                             normed ? ", and each conv a batch_norm where it had none" : ""),
+             absl::StrFormat("error is %.2f times what the target allows; %s%s",
+                             ErrorRatio(offers.curve(), offers.task().target), what,
+                             normed ? " and each conv a batch_norm where it had none" : ""),
              kRiseTogether, {.scale = WidthShare(factor)});
 }
 

@@ -62,7 +62,14 @@ TEST(Diagnose, StillImprovingWhenTheCurveLeadsToTheTarget) {
 }
 
 TEST(Diagnose, PlateauWhenTrainingGetsThereAndValidationDoesNot) {
-  EXPECT_EQ(Kind(Trial({.86, .895, .908}, {.900, .902, .902})), FindingKind::kPlateau);
+  TrialHistory trial = Trial({.86, .895, .908}, {.900, .902, .902});
+  trial.current.training.schedule.kind = network::ScheduleKind::kConstant;
+  EXPECT_EQ(Kind(trial), FindingKind::kPlateau);
+}
+
+TEST(Diagnose, UnderfitWhenTheRateHasFallenToNothingAndTrainingIsBelowTheTarget) {
+  // The same curves, but what they gained last came of annealing.
+  EXPECT_EQ(Kind(Trial({.86, .895, .908}, {.900, .902, .902})), FindingKind::kUnderfit);
 }
 
 TEST(Diagnose, DivergedAndOutOfMemoryAreWhatTheTrialSaid) {
@@ -191,11 +198,11 @@ TEST(Diagnose, WithinNoiseWhenTheTargetIsFinerThanOneImage) {
 }
 
 TEST(Diagnose, WithinNoiseWhenTheTargetIsReachedButNotSurely) {
-  const TrialHistory trial = Trial({.90, .91, .915}, {.90, .91, .915});
+  const TrialHistory trial = Trial({.90, .91, .92}, {.90, .91, .92});
   const Finding finding =
       Tuner().Diagnose(trial, {.bound = 0.91, .confidence = 0.95, .images = 1000});
   EXPECT_EQ(finding.kind, FindingKind::kWithinNoise);
-  EXPECT_THAT(finding.text, HasSubstr("to be sure"));
+  EXPECT_THAT(finding.text, HasSubstr("4.9 of 1000 images are missing to be 95% sure"));
 }
 
 TEST(Diagnose, LossTargetsAreReadTheOtherWayRound) {

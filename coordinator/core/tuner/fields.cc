@@ -5,6 +5,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "network/shapes.h"
@@ -96,7 +97,15 @@ std::vector<Field> FieldsOf(network::Configuration& configuration) {
 }
 
 std::optional<FieldRef> FieldAt(network::Configuration& configuration, const std::string& path) {
-  for (const Field& field : FieldsOf(configuration)) {
+  std::vector<Field> fields;
+  if (configuration.IsProgram()) {
+    fields = FieldsOf(configuration);
+  } else if (absl::StartsWith(path, "network.layers")) {
+    AddLayers("network.layers", configuration.network.layers, fields);
+  } else {
+    AddTraining(configuration.training, fields);
+  }
+  for (const Field& field : fields) {
     if (field.path == path) return field.ref;
   }
   return std::nullopt;

@@ -80,17 +80,18 @@ int Widest(const Network& network, int* convs) {
 
 }  // namespace
 
+Space::Space(const std::vector<Dimension>& dimensions, const Configuration& first)
+    : dimensions_(dimensions), first_(first) {
+  Configuration copy = first;
+  for (const Dimension& dimension : dimensions) {
+    const std::optional<FieldRef> field = FieldAt(copy, dimension.path);
+    whole_.push_back(dimension.path == kDepth || (field && IsWhole(*field)));
+  }
+}
+
 int Space::choices(size_t dimension) const {
   const Dimension& d = dimensions_[dimension];
   return static_cast<int>(std::max(d.choices.size(), d.networks.size()));
-}
-
-bool Space::whole(size_t dimension) const {
-  const std::string& path = dimensions_[dimension].path;
-  if (path == kDepth) return true;
-  Configuration copy = first_;
-  const std::optional<FieldRef> field = FieldAt(copy, path);
-  return field && IsWhole(*field);
 }
 
 double Space::StepOf(size_t dimension) const {

@@ -25,12 +25,11 @@ using Point = std::vector<double>;
 class Space {
  public:
   // `first` is trial 1's; both must outlive the space, in which CheckSpace finds nothing wrong.
-  Space(const std::vector<Dimension>& dimensions, const network::Configuration& first)
-      : dimensions_(dimensions), first_(first) {}
+  Space(const std::vector<Dimension>& dimensions, const network::Configuration& first);
 
   size_t size() const { return dimensions_.size(); }
-  int choices(size_t dimension) const;  // 0: a range
-  bool whole(size_t dimension) const;   // takes whole numbers only
+  int choices(size_t dimension) const;                              // 0: a range
+  bool whole(size_t dimension) const { return whole_[dimension]; }  // takes whole numbers only
 
   // The value at `unit`, from 0 to 1: even over the range, or over its logarithm; over choices and
   // steps each has the same share. Whole numbers where the field is whole.
@@ -53,6 +52,7 @@ class Space {
 
   const std::vector<Dimension>& dimensions_;
   const network::Configuration& first_;
+  std::vector<bool> whole_;
 };
 
 // Every path that a space for this configuration may have.

@@ -147,13 +147,11 @@ class SpaceCheck {
     }
     const std::vector<Dimension> one = {d};
     const Configuration configuration = Space(one, first_).At({value});
-    std::vector<Problem> found = first_.IsProgram() ? CheckChanges(configuration.changes)
-                                                    : CheckLayers(configuration.network);
-    if (!first_.IsProgram()) {
-      for (Problem& problem : CheckTraining(configuration.training, configuration.network)) {
-        found.push_back(std::move(problem));
-      }
-    }
+    std::vector<Problem> found =
+        first_.IsProgram() ? CheckChanges(configuration.changes)
+        : absl::StartsWith(d.path, "network.layers")
+            ? CheckLayers(configuration.network)
+            : CheckTraining(configuration.training, {.input = first_.network.input});
     for (Problem& problem : found) {
       if (problem.path == d.path) Add(path, std::move(problem.message));
     }

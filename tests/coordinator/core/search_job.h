@@ -101,10 +101,10 @@ struct SearchJob {
     }
     EXPECT_EQ(next.tweak.finding.kind, FindingKind::kSearch);
     EXPECT_FALSE(next.inherit);
-    std::string line = "start";
+    const int number = static_cast<int>(task.trials.size()) + 1;
+    std::string line = "start " + std::to_string(number);
     for (const Change& change : next.tweak.changes) line += " " + change.path + "=" + change.to;
     trace.push_back(line);
-    const int number = static_cast<int>(task.trials.size()) + 1;
     task.trials.push_back({.number = number,
                            .configuration = next.configuration,
                            .result = TrialResult::kRunning,

@@ -56,6 +56,7 @@ TEST(Tpe, WaitsForTheTrialsThatItLearnsFrom) {
   SearchJob job(Algorithm::kTpe, HillSpace(), /*parallel=*/2);
   job.Run(FarHill);
   job.task.trials.resize(20);
+  job.task.last = 18;
   job.task.trials[18].result = TrialResult::kRunning;  // 19, which trial 21 is to learn from
   Advice advice = job.policy().Propose(job.task, 1);
   EXPECT_TRUE(advice.next.empty());

@@ -5,6 +5,7 @@
 #include "coordinator/convert/api.h"
 #include "coordinator/core/step.h"
 #include "coordinator/core/tuner/changes.h"
+#include "coordinator/core/tuning.h"
 #include "coordinator/rpc/client_service.h"
 #include "coordinator/rpc/request_checks.h"
 #include "coordinator/rpc/status.h"

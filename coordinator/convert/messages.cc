@@ -169,7 +169,8 @@ core::AttemptEnded FromProto(core::WorkerId worker, int64_t sequence,
           .outcome = FromProto(message.outcome()),
           .message = message.message(),
           .step = message.step(),
-          .confusion = {message.confusion().begin(), message.confusion().end()}};
+          .confusion = {message.confusion().begin(), message.confusion().end()},
+          .adjusted_at = {message.adjusted_at().begin(), message.adjusted_at().end()}};
 }
 
 core::ProgramReported FromProto(core::WorkerId worker, int64_t sequence,

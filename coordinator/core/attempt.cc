@@ -125,7 +125,7 @@ void Retry(Turn& turn, const Attempt& attempt) {
         " failures without progress; the last one: ", Name(attempt.cause), ": ", attempt.message);
     if (attempt.finishing) return EndJob(turn, job.id, JobState::kFailed, reason);
     EndTrial(turn, trial.id, TrialState::kFailed, reason);
-    return DecideNext(turn, job.id);
+    return DecideNext(turn, job.id, trial.id);
   } else {
     --retries_left;
     ++trial.failures;
@@ -134,17 +134,33 @@ void Retry(Turn& turn, const Attempt& attempt) {
   Again(turn, attempt, trial.failures > 0 ? GrowingPause(turn.state.settings, trial.failures) : 0);
 }
 
+// It ended where it was to halt, and not before its own end.
+bool AtRung(const State& state, TrialId id) {
+  const Trial& trial = state.trials.at(id);
+  const bool ended = !trial.adjustments.empty() && trial.adjustments.back().stop;
+  if (trial.until_epoch == 0 || ended || LiveEpochs(state, id) < trial.until_epoch) return false;
+  const network::Configuration& now = trial.current();
+  return now.IsProgram() ? now.changes.epochs == 0 || trial.until_epoch < now.changes.epochs
+                         : trial.until_epoch < now.training.epochs;
+}
+
 // What the end of an attempt means for its trial.
 void Follow(Turn& turn, AttemptId id) {
   const Attempt attempt = turn.state.attempts.at(id);
   switch (attempt.cause) {
     case Cause::kEpochsDone:
+      if (AtRung(turn.state, attempt.trial)) {
+        HaltTrial(turn, attempt.trial);
+        return DecideNext(turn, attempt.job, attempt.trial);
+      }
+      [[fallthrough]];
     case Cause::kTweaked:
       EndTrial(turn, attempt.trial, TrialState::kCompleted, attempt.message);
-      return DecideNext(turn, attempt.job);
+      return DecideNext(turn, attempt.job, attempt.trial);
     case Cause::kDiverged:
+      if (Rewind(turn, attempt.trial)) return;
       EndTrial(turn, attempt.trial, TrialState::kDiverged, attempt.message);
-      return DecideNext(turn, attempt.job);
+      return DecideNext(turn, attempt.job, attempt.trial);
     case Cause::kFailedFinally:
     case Cause::kOutOfMemory:
       if (attempt.finishing) {
@@ -153,7 +169,7 @@ void Follow(Turn& turn, AttemptId id) {
       }
       EndTrial(turn, attempt.trial, TrialState::kFailed,
                absl::StrCat(Name(attempt.cause), ": ", attempt.message));
-      return DecideNext(turn, attempt.job);
+      return DecideNext(turn, attempt.job, attempt.trial);
     case Cause::kFailed:
     case Cause::kWorkerExited:
     case Cause::kLeaseExpired:
@@ -214,7 +230,10 @@ void GiveAttempt(Turn& turn, AttemptId id, WorkerId worker_id) {
                   .step = attempt.from_step,
                   .progress_ms = turn.now_ms,
                   .charged_ms = turn.now_ms};
-  if (!attempt.finishing) SupersedeRows(turn, trial.id, continues ? from->epoch : 0);
+  if (!attempt.finishing) {
+    SupersedeRows(turn, trial.id, continues ? from->epoch : 0);
+    SettleAtStart(turn, trial.id, attempt.from_step);
+  }
   if (trial.state == TrialState::kQueued) trial.state = TrialState::kRunning;
   if (job.state == JobState::kQueued) turn.Change(job.id).state = JobState::kRunning;
 

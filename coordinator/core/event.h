@@ -277,6 +277,7 @@ struct AttemptEnded {
   std::string message;
   int64_t step = 0;
   std::vector<int64_t> confusion;  // validation set, last epoch; row-major (truth, prediction)
+  std::vector<int64_t> adjusted_at = {};  // kCompleted: the steps of all adjustments that it held
 };
 
 struct ModelFile {

@@ -36,7 +36,10 @@ void CheckTrial(const State& state, const Job& job, const Trial& trial, Violatio
   Require(violations, attempt != nullptr && attempt->trial == trial.id, who,
           "its attempt is missing or another trial's");
   if (attempt == nullptr) return;
-  if (!trial.ended()) {
+  if (trial.state == TrialState::kHalted) {
+    Require(violations, attempt->ended(), who, "has halted and still trains");
+    Require(violations, trial.until_epoch > 0, who, "has halted without a rung");
+  } else if (!trial.ended()) {
     Require(violations, !attempt->ended(), who, "goes on without an attempt");
     Require(violations, attempt->finishing == (trial.state == TrialState::kFinishing), who,
             "its attempt is of the wrong kind");
@@ -44,6 +47,13 @@ void CheckTrial(const State& state, const Job& job, const Trial& trial, Violatio
             "the checkpoint it inherits is gone");
   } else {
     Require(violations, attempt->ended() || attempt->finishing, who, "has ended and still trains");
+  }
+  int64_t step = 0;
+  for (const Adjustment& adjustment : trial.adjustments) {
+    const bool last = &adjustment == &trial.adjustments.back();
+    Require(violations, adjustment.step >= step, who, "its adjustments are out of order");
+    Require(violations, adjustment.settled || last, who, "an adjustment was left unsettled");
+    step = adjustment.step;
   }
 }
 
@@ -78,9 +88,11 @@ void CheckAttempts(const State& state, const Job& job, Violations& violations) {
     Require(violations, !attempt.held() || !attempt.from || Readable(state, attempt.from), who,
             "the checkpoint it starts from is gone");
   }
-  const bool active = !job.ended() && job.state != JobState::kWaiting;
-  Require(violations, going == (active ? 1 : 0), "job ", job.id.value, ": ", Name(job.state),
-          " with ", going, " attempts going on");
+  const bool one = job.state == JobState::kFinishing;
+  const bool some = job.state == JobState::kQueued || job.state == JobState::kRunning;
+  const bool right = one ? going == 1 : some ? going >= 1 : going == 0;
+  Require(violations, right, "job ", job.id.value, ": ", Name(job.state), " with ", going,
+          " attempts going on");
 }
 
 template <typename Record>
@@ -105,6 +117,17 @@ void CheckNoted(const char* kind, const std::map<Key, Record>& before,
   }
 }
 
+// What a worker is bound to stays as it is, unless the trial goes back to before it.
+void CheckSettled(const Trial& before, const Trial& after, Violations& violations) {
+  if (after.rewinds > before.rewinds) return;
+  for (size_t i = 0; i < before.adjustments.size(); ++i) {
+    if (!before.adjustments[i].settled) continue;
+    Require(violations,
+            i < after.adjustments.size() && after.adjustments[i] == before.adjustments[i], "trial ",
+            before.id.value, ": a settled adjustment changed");
+  }
+}
+
 void CheckFinal(const State& before, const State& after, Violations& violations) {
   for (const auto& [id, job] : before.jobs) {
     const Job* now = Find(after.jobs, id);
@@ -122,6 +145,7 @@ void CheckFinal(const State& before, const State& after, Violations& violations)
             ": retries grew");
     Require(violations, now->configuration == trial.configuration, "trial ", id.value,
             ": its configuration changed");
+    CheckSettled(trial, *now, violations);
   }
   for (const auto& [id, attempt] : before.attempts) {
     const Attempt* now = Find(after.attempts, id);
@@ -192,10 +216,6 @@ Violations CheckJob(const State& state, const Job& job) {
     if (trial == nullptr) continue;
     Require(violations, trial->number == ++number, who, "trial ", id.value, " has number ",
             trial->number);
-    const bool last = id == job.trials.back();
-    const bool trains = job.state == JobState::kQueued || job.state == JobState::kRunning;
-    Require(violations, trial->ended() || last, who, "an earlier trial still goes on");
-    Require(violations, !last || !trains || !trial->ended(), who, "runs without a trial");
     Require(violations, trial->ended() || !job.ended(), who, "has ended, its trial goes on");
     CheckTrial(state, job, *trial, violations);
     CheckRows(state, id, violations);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "absl/strings/str_format.h"
 
@@ -42,8 +43,13 @@ double Value(const Target& target, const Metrics& metrics) {
 }
 
 bool Meets(const Target& target, double value) {
-  return target.metric == TargetMetric::kValAccuracy ? value >= target.bound
-                                                     : value <= target.bound;
+  if (target.metric == TargetMetric::kValLoss) return value <= target.bound;
+  if (value < target.bound) return false;
+  const double variance = target.bound * (1 - target.bound);
+  if (target.confidence <= 0 || target.images <= 0 || variance <= 0) return true;
+  const double z =
+      (value - target.bound) / std::sqrt(variance / static_cast<double>(target.images));
+  return std::erfc(-z / std::numbers::sqrt2) / 2 >= target.confidence;
 }
 
 bool Better(const Target& target, double a, double b) {
@@ -51,8 +57,11 @@ bool Better(const Target& target, double a, double b) {
 }
 
 std::string TargetText(const Target& target) {
-  return absl::StrFormat("%s %s %g", MetricName(target.metric),
-                         target.metric == TargetMetric::kValAccuracy ? ">=" : "<=", target.bound);
+  const std::string text =
+      absl::StrFormat("%s %s %g", MetricName(target.metric),
+                      target.metric == TargetMetric::kValAccuracy ? ">=" : "<=", target.bound);
+  if (target.confidence <= 0) return text;
+  return absl::StrFormat("%s with %g%% confidence", text, 100 * target.confidence);
 }
 
 std::string ValueText(const Target& target, double value) {

@@ -35,10 +35,12 @@ void CompareWithEarlier(Turn& turn, const Epoch& row) {
 }
 
 // The trial cannot be complete while an epoch of it is unheard of. Programs may end early.
-bool EpochsMissing(const State& state, const Attempt& attempt) {
+bool EpochsMissing(const State& state, const Attempt& attempt, int64_t step) {
   const Trial& trial = state.trials.at(attempt.trial);
-  return !trial.configuration.IsProgram() &&
-         LiveEpochs(state, trial.id) < trial.configuration.training.epochs;
+  if (trial.configuration.IsProgram()) return false;
+  const Adjustment* last = trial.adjustments.empty() ? nullptr : &trial.adjustments.back();
+  if (last != nullptr && last->stop && step >= last->step) return false;
+  return LiveEpochs(state, trial.id) < trial.epochs();
 }
 
 void UpdateBest(Turn& turn, JobId id) {
@@ -139,6 +141,7 @@ void On(Turn& turn, const LeaseRenewed& event) {
   if (attempt == nullptr) return;
   NoteProgress(turn, attempt->id, event.step, event.phase);
   turn.Do(GrantLease{event.claim, turn.state.settings.lease_ms});
+  SendAdjustment(turn, turn.state.trials.at(attempt->trial));
 }
 
 void On(Turn& turn, const EpochReported& event) {
@@ -171,6 +174,7 @@ void On(Turn& turn, const EpochReported& event) {
              .text = absl::StrCat("epoch ", event.epoch, ": ",
                                   ValueText(target, Value(target, event.metrics)))});
   CompareWithEarlier(turn, row);
+  WatchTrial(turn, row);
 }
 
 void On(Turn& turn, const CheckpointStored& event) {
@@ -178,6 +182,7 @@ void On(Turn& turn, const CheckpointStored& event) {
   if (attempt == nullptr) return;
   const int done = LiveEpochs(turn.state, attempt->trial);
   if (attempt->finishing || event.epoch > done || event.epoch < 0) return;
+  if (!SettleFromReport(turn, attempt->trial, event.adjusted_at, event.step)) return;
   turn.Do(Acknowledge{event.claim, event.sequence});
   if (event.end_of_epoch && event.epoch == 0) return;
   if (Known(turn.state, attempt->trial, event)) return;
@@ -193,22 +198,23 @@ void On(Turn& turn, const CheckpointStored& event) {
   if (checkpoint.metric && Meets(job.request.target, *checkpoint.metric)) {
     MeetTarget(turn, attempt->trial, id);
   } else if (event.end_of_epoch && epochs > 0 && LiveEpochs(turn.state, job) >= epochs) {
-    EndTrial(turn, attempt->trial, TrialState::kCompleted,
-             absl::StrCat("the budget of ", epochs, " epochs is spent"));
-    DecideNext(turn, job.id);
+    const TrialId last = attempt->trial;
+    EndTrials(turn, job.id, absl::StrCat("the budget of ", epochs, " epochs is spent"));
+    DecideNext(turn, job.id, last);
   }
   DropCheckpoints(turn, job.id);
-}
-
-void On(Turn& turn, const AdjustmentAnswered& event) {
-  if (Admit(turn, event.claim) != nullptr) turn.Do(Acknowledge{event.claim, event.sequence});
 }
 
 void On(Turn& turn, const AttemptEnded& event) {
   const Attempt* attempt = Admit(turn, event.claim);
   if (attempt == nullptr) return;
   const Cause cause = CauseOf(*attempt, event.outcome);
-  if (cause == Cause::kEpochsDone && EpochsMissing(turn.state, *attempt)) return;
+  if (cause == Cause::kEpochsDone) {
+    if (!SettleFromReport(turn, attempt->trial, event.adjusted_at, event.step)) return;
+    // Whatever it did not hold by then it never will.
+    if (Unsettled(turn.state.trials.at(attempt->trial))) DropUnsettled(turn, attempt->trial);
+    if (EpochsMissing(turn.state, *attempt, event.step)) return;
+  }
   turn.Do(Acknowledge{event.claim, event.sequence});
   turn.Change(attempt->id).step = event.step;
   if (!event.confusion.empty() && !attempt->finishing) {

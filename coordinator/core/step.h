@@ -41,10 +41,6 @@ bool Over(const Worker& worker);
 bool Over(const Launch& launch);
 bool Over(const Notice& notice);
 
-// The configuration a person's tweak starts from: the proposal's, else the newest trial's.
-// The job must be in State and have a trial.
-const network::Configuration& BaseForTweak(const State& state, const Job& job);
-
 // What a queued attempt waits for, for people: "a GPU with 12.0 GiB: all 4 that suit are taken".
 // Empty where it is not queued, or its job is paused.
 std::string WhyWaiting(const State& state, const Attempt& attempt, int64_t now_ms);

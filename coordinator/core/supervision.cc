@@ -12,17 +12,11 @@ namespace {
 
 constexpr size_t kStepsRemembered = 15;
 
-int64_t MedianStepMs(std::vector<int64_t> step_us) {
-  if (step_us.empty()) return 0;
-  const auto middle = step_us.begin() + static_cast<int64_t>(step_us.size() / 2);
-  std::nth_element(step_us.begin(), middle, step_us.end());
-  return *middle / 1000;
-}
-
 // How long the attempt may go without progress.
 int64_t ProgressLimit(const Settings& settings, const Attempt& attempt) {
   if (attempt.live.phase != Phase::kTraining) return settings.phase_limit_ms;
-  return std::max(settings.stalled_ms, settings.stalled_steps * MedianStepMs(attempt.live.step_us));
+  return std::max(settings.stalled_ms,
+                  settings.stalled_steps * MedianStepUs(attempt.live.step_us) / 1000);
 }
 
 // The worker cannot be trusted with anything else: ours is ended, another one must show itself.
@@ -61,9 +55,8 @@ void SuperviseBudget(Turn& turn, const Job& job) {
   const int64_t limit_ms = job.request.budget.time_ms;
   if (limit_ms <= 0 || job.state != JobState::kRunning) return;
   if (TrainingTime(turn.state, job) < limit_ms) return;
-  EndTrial(turn, job.trials.back(), TrialState::kCompleted,
-           absl::StrFormat("the budget of %.0f s is spent", limit_ms / 1000.0));
-  DecideNext(turn, job.id);
+  EndTrials(turn, job.id, absl::StrFormat("the budget of %.0f s is spent", limit_ms / 1000.0));
+  DecideNext(turn, job.id, job.trials.back());
 }
 
 template <typename Key, typename Record, typename Wanted>
@@ -76,6 +69,13 @@ std::vector<Key> Select(const std::map<Key, Record>& records, Wanted wanted) {
 }
 
 }  // namespace
+
+int64_t MedianStepUs(std::vector<int64_t> step_us) {
+  if (step_us.empty()) return 0;
+  const auto middle = step_us.begin() + static_cast<int64_t>(step_us.size() / 2);
+  std::nth_element(step_us.begin(), middle, step_us.end());
+  return *middle;
+}
 
 void NoteProgress(Turn& turn, AttemptId id, int64_t step, Phase phase) {
   Attempt::Live& live = turn.state.attempts.at(id).live;

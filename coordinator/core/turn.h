@@ -54,8 +54,8 @@ class Turn {
   }
 
   // Answers; to request zero nobody listens.
-  void Accept(RequestId request, int64_t id, bool existed = false) {
-    if (request) Do(Answer{request, absl::StatusCode::kOk, "", id, existed});
+  void Accept(RequestId request, int64_t id, bool existed = false, std::string message = "") {
+    if (request) Do(Answer{request, absl::StatusCode::kOk, std::move(message), id, existed});
   }
   void Refuse(RequestId request, absl::StatusCode code, std::string message) {
     if (request) Do(Answer{request, code, std::move(message)});

@@ -2,8 +2,10 @@
 // Everything here is private to coordinator/core; the outside calls Step.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "coordinator/core/turn.h"
 
@@ -62,15 +64,15 @@ void ChangeText(std::string* out, const Change& change);
 
 // ---- job.cc ----
 
+// The job that people mean, or nullptr after telling them that there is none to be changed.
+const Job* FindJob(Turn& turn, RequestId request, JobId job);
+
 // The job of this request: the same one as before, or a new one with its first trial queued.
 struct Created {
   JobId job;
   bool existed = false;
 };
 Created CreateJob(Turn& turn, const JobRequest& request);
-
-// No trial of the job runs: what a person decided, the tuner's next trial, waiting, or the end.
-void DecideNext(Turn& turn, JobId job);
 
 // Training is over. The best checkpoint goes to a finishing attempt; without one the job fails.
 void FinishJob(Turn& turn, JobId job, bool target_met, std::string reason);
@@ -81,11 +83,38 @@ void EndJob(Turn& turn, JobId job, JobState state, std::string reason);
 // A record of the job makes no sense: it fails with the cause, and nothing else is touched.
 void SetAside(Turn& turn, JobId job, const std::string& violation);
 
+// ---- next.cc ----
+
+// A trial of the job has ended or halted: what a person decided, what the tuner wants to start or
+// to go on, waiting, or the end.
+void DecideNext(Turn& turn, JobId job, TrialId last);
+
+// Starts what else may run beside what runs, where the job allows trials in parallel.
+void FillUp(Turn& turn, JobId job, TrialId last);
+
+// "best val_accuracy 0.8810 misses val_accuracy >= 0.92 by 0.0390: tuning is off; next it would
+// try: ...".
+std::string MissedText(const State& state, const Job& job, const std::string& why);
+
 // ---- trial.cc ----
 
-TrialId StartTrial(Turn& turn, JobId job, const network::Configuration& configuration,
-                   std::optional<Tweak> tweak, CheckpointId inherits);
+struct TrialStart {
+  network::Configuration configuration;
+  std::optional<Tweak> tweak = std::nullopt;
+  CheckpointId inherits = {};
+  int until_epoch = 0;
+};
+TrialId StartTrial(Turn& turn, JobId job, TrialStart start);
 void EndTrial(Turn& turn, TrialId trial, TrialState state, std::string reason);
+
+// All that have not ended, as completed.
+void EndTrials(Turn& turn, JobId job, const std::string& reason);
+
+// Its attempt has done the epochs of its rung: it waits to be promoted.
+void HaltTrial(Turn& turn, TrialId trial);
+
+// A halted trial goes on, up to this epoch; 0: its last.
+void PromoteTrial(Turn& turn, TrialId trial, int until_epoch);
 
 // A sound checkpoint of the trial meets the target: training stops, publishing starts.
 void MeetTarget(Turn& turn, TrialId trial, CheckpointId checkpoint);
@@ -125,7 +154,40 @@ void SendStop(Turn& turn, const Attempt& attempt);
 // Training time so far goes from the attempt's live part to its trial.
 void ChargeTime(Turn& turn, AttemptId attempt);
 
+// ---- adjust.cc ----
+
+// A change of the trial is committed and no worker is bound to it yet.
+bool Unsettled(const Trial& trial);
+
+// Commits the change, of a trial that is going and has no unsettled one, and tells its worker. A
+// step of 0: as soon as may be. Returns when it takes effect, for people.
+std::string AdjustTrial(Turn& turn, TrialId trial, Adjustment adjustment);
+
+// Tells the worker of the unsettled change, if there is one and there is a worker.
+void SendAdjustment(Turn& turn, const Trial& trial);
+
+// The attempt that starts at this step gets the whole list, and is bound to it.
+void SettleAtStart(Turn& turn, TrialId trial, int64_t from_step);
+
+// A report tells which changes its weights were trained with, up to `step`: a change that is not
+// among them comes later. False: it knows of more than there are.
+bool SettleFromReport(Turn& turn, TrialId trial, const std::vector<int64_t>& adjusted_at,
+                      int64_t step);
+
+// The trial has ended without it.
+void DropUnsettled(Turn& turn, TrialId trial);
+
+// After an epoch: does the tuner want to change or end the trial as it runs?
+void WatchTrial(Turn& turn, const Epoch& row);
+
+// The loss is no number any more: back to the best checkpoint with what the tuner says. False: it
+// says nothing, and the trial is over.
+bool Rewind(Turn& turn, TrialId trial);
+
 // ---- supervision.cc ----
+
+// Microseconds; 0: none was measured.
+int64_t MedianStepUs(std::vector<int64_t> step_us);
 
 // A step or phase was told; notes progress and how long a step takes.
 void NoteProgress(Turn& turn, AttemptId attempt, int64_t step, Phase phase);

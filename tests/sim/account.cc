@@ -46,8 +46,27 @@ void World::Account(const Event& event, const State& before, const Result& resul
     if (before.epochs.count(key) == 0) written(key.trial);
   }
   for (const CheckpointId id : result.changes.checkpoints) {
-    if (before.checkpoints.count(id) == 0) written(state_.checkpoints.at(id).trial);
+    if (before.checkpoints.count(id) > 0) continue;
+    written(state_.checkpoints.at(id).trial);
+    CheckReplay(state_.checkpoints.at(id));
   }
+}
+
+// Whoever trains the trial again by what is on record comes to the same weights.
+void World::CheckReplay(const Checkpoint& checkpoint) {
+  const auto start = start_weights_.find(checkpoint.trial);
+  if (start == start_weights_.end() || restarted_.count(checkpoint.trial) > 0) return;
+  const Trial& trial = state_.trials.at(checkpoint.trial);
+  Blob blob{start->second};
+  while (blob.step < checkpoint.step) {
+    const network::Configuration& with =
+        EffectiveAt(trial.configuration, trial.adjustments, blob.step);
+    ++blob.step;
+    blob.weights = StepOnce(blob.weights, blob.step, with);
+  }
+  if (Sha(blob) == checkpoint.sha256) return;
+  Violation(absl::StrCat("trial ", checkpoint.trial.value, ", step ", checkpoint.step,
+                         ": trained otherwise than its record says"));
 }
 
 // Nothing is done, promised or handed out before it is on disk.
@@ -149,11 +168,15 @@ Report World::Finish() {
     JobOutcome& outcome = report_.jobs[key];
     outcome.state = job.state;
     outcome.touched = paths_changed_ || touched_.count(id) > 0;
+    // Which of several was the first to get there is a matter of speed.
+    const bool parallel = job.request.tuning.parallel > 1;
+    if (parallel && (job.target_met || job.request.budget.epochs > 0)) outcome.touched = true;
     if (job.model) outcome.model = job.model->onnx_sha256;
     for (const TrialId trial_id : job.trials) {
       const Trial& trial = records.trials.at(trial_id);
       if (trial.state == TrialState::kFailed) outcome.touched = true;
-      TrialOutcome one{trial.configuration, start_weights_[trial_id], {}};
+      if (!trial.adjustments.empty()) outcome.touched = true;  // where it took effect
+      TrialOutcome one{trial.configuration, trial.adjustments, start_weights_[trial_id], {}};
       for (auto row = records.epochs.lower_bound(EpochKey{trial_id});
            row != records.epochs.end() && row->first.trial == trial_id; ++row) {
         if (!row->second.superseded) one.rows.push_back(row->second.metrics);

@@ -33,6 +33,9 @@ Report World::Run() {
   Start();
   if (options_.faults && random_.Chance(25)) Spawn(LaunchId{});  // somebody else's worker
   if (options_.faults) clock_.After(random_.Between(100, 2'000), [this] { Fault(); });
+  if (options_.faults && random_.Chance(30)) {
+    clock_.After(random_.Between(2'000, 4'000), [this] { Adjust(); });
+  }
   bool ended = false;
   const auto goes_on = [&] {
     return !ended && clock_.now_ms() < kBoundMs && report_.violations.empty();
@@ -57,7 +60,11 @@ const network::Configuration& World::ConfigurationOf(TrialId trial) {
   return disk_.records().trials.at(trial).configuration;
 }
 
-void World::Started(TrialId trial, uint64_t weights) { start_weights_[trial] = weights; }
+void World::Started(TrialId trial, uint64_t weights) {
+  const auto [known, first] = start_weights_.insert({trial, weights});
+  if (!first && known->second != weights) restarted_.insert(trial);
+  known->second = weights;
+}
 
 int World::Spawn(LaunchId launch) {
   const int process = static_cast<int>(processes_.size());

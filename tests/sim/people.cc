@@ -47,6 +47,9 @@ void World::PlanJobs() {
     request.budget.epochs = plan.Chance(20) ? plan.Between(3, 8) : 0;
     request.needs.priority = static_cast<int>(plan.Between(0, 2));
     request.manual = plan.Chance(20);
+    request.tuning.parallel = plan.Chance(30) ? 2 : 1;
+    request.tuning.inherit = plan.Chance(80);
+    request.tuning.patience = plan.Chance(20) ? 2 : 0;
     request.again = true;
     const int64_t delay_ms = plan.Between(0, 5'000);
     if (plan.Chance(30)) {
@@ -130,6 +133,31 @@ void World::AcceptProposals() {
     }
   }
   clock_.After(1'500, [this] { AcceptProposals(); });
+}
+
+// Somebody plays with a trial while it runs; sometimes so that its loss runs away.
+void World::Adjust() {
+  if (!Faulty()) return;
+  clock_.After(random_.Between(300, 2'500), [this] { Adjust(); });
+  const auto found = state_.jobs.find(AnyJob());
+  if (!up_ || found == state_.jobs.end() || found->second.ended()) return;
+  const Job& job = found->second;
+  const auto number = static_cast<int>(random_.Between(1, static_cast<int64_t>(job.trials.size())));
+  network::Configuration wanted =
+      state_.trials.at(job.trials[static_cast<size_t>(number - 1)]).current();
+  if (wanted.IsProgram()) return;
+  wanted.training.optimizer.learning_rate = random_.Chance(15)   ? 3.0
+                                            : random_.Chance(50) ? .02
+                                                                 : .03;
+  if (random_.Chance(30)) wanted.training.epochs += random_.Chance(50) ? 1 : -1;
+  touched_.insert(job.id);
+  Want(
+      [id = job.id, wanted, number](RequestId request) {
+        return Event{.what = TweakRequested{request, id, wanted, number}};
+      },
+      [this](const Answer& answer) {
+        Count(answer.code == absl::StatusCode::kOk ? "adjusted" : "adjustment refused");
+      });
 }
 
 JobId World::AnyJob() {

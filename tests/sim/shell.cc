@@ -241,6 +241,21 @@ void World::Drop(const DropCheckpoint& effect) {
   if (!needed || options_.mistake == Mistake::kDeletesShared) blobs_.erase(effect.sha256);
 }
 
+Order World::OnTheWire(const Effect& effect) const {
+  Order order{.effect = effect};
+  if (const auto* start = std::get_if<StartAttempt>(&effect)) {
+    const Trial& trial = disk_.records().trials.at(start->trial);
+    if (options_.mistake != Mistake::kForgetsChanges) order.adjustments = trial.adjustments;
+    order.until_epoch = trial.until_epoch;
+  } else if (const auto* adjust = std::get_if<AdjustAttempt>(&effect)) {
+    const Trial& trial = disk_.records().trials.at(adjust->trial);
+    // Gone in the same step, with the trial's end.
+    const auto index = static_cast<size_t>(adjust->number - 1);
+    if (index < trial.adjustments.size()) order.adjustments = {trial.adjustments[index]};
+  }
+  return order;
+}
+
 void World::ToWorker(WorkerId worker, const Effect& effect) {
   Process* process = Find(worker);
   if (process == nullptr || !process->open) return;
@@ -248,8 +263,8 @@ void World::ToWorker(WorkerId worker, const Effect& effect) {
   Worker* target = process->worker.get();
   const auto index = static_cast<size_t>(process - processes_.data());
   clock_.After(process->last_down_ms - clock_.now_ms(),
-               [this, index, target, effect, session = process->session] {
-                 if (processes_[index].session == session && target->alive()) target->Hear(effect);
+               [this, index, target, order = OnTheWire(effect), session = process->session] {
+                 if (processes_[index].session == session && target->alive()) target->Hear(order);
                });
 }
 

@@ -38,6 +38,7 @@ void ExpectSameWork(uint64_t seed, const Report& disturbed, const Report& calm) 
       const TrialOutcome& a = actual.trials[i];
       const TrialOutcome& b = expected.trials[i];
       if (!(a.configuration == b.configuration) || a.start_weights != b.start_weights) break;
+      if (a.adjustments != b.adjustments) break;
       for (size_t row = 0; row < std::min(a.rows.size(), b.rows.size()); ++row) {
         ASSERT_TRUE(a.rows[row] == b.rows[row])
             << "seed " << seed << " job " << key << " trial " << i + 1 << " epoch " << row + 1;
@@ -111,6 +112,8 @@ TEST_P(Seeds, EverythingEndsAsIfNothingHadHappened) {
                            "fault: blob torn",
                            "fault: worker out of memory",
                            "people meddle",
+                           "adjusted",
+                           "adjustment refused",
                            "blob shared",
                            "shutdown"}) {
     EXPECT_GT(coverage[name], 0) << name;
@@ -145,7 +148,7 @@ INSTANTIATE_TEST_SUITE_P(All, Mistakes,
                          testing::Values(Mistake::kNoFencing, Mistake::kForgottenOutbox,
                                          Mistake::kEffectsFirst, Mistake::kLostRecord,
                                          Mistake::kNoLeases, Mistake::kDeletesShared,
-                                         Mistake::kLaunchesTwice));
+                                         Mistake::kLaunchesTwice, Mistake::kForgetsChanges));
 
 }  // namespace
 }  // namespace trainyard::sim

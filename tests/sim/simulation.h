@@ -29,6 +29,7 @@ enum class Mistake {
   kNoLeases,         // time passes without being told
   kDeletesShared,    // a dropped checkpoint's blob is deleted, whoever else needs it
   kLaunchesTwice,    // a repeated launch starts a second process
+  kForgetsChanges,   // an attempt is not told how the trial was changed before
 };
 
 struct Options {
@@ -44,6 +45,7 @@ using Coverage = std::map<std::string, int64_t>;
 // A trial as it ended up, to be compared between runs.
 struct TrialOutcome {
   network::Configuration configuration;
+  std::vector<core::Adjustment> adjustments;
   uint64_t start_weights = 0;
   std::vector<core::Metrics> rows;
 };

@@ -1,6 +1,7 @@
 #include "tests/sim/toy.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -33,8 +34,33 @@ uint64_t InheritedWeights(const network::Configuration& configuration, uint64_t 
   return Mix(parent ^ FreshWeights(configuration));
 }
 
-uint64_t StepOnce(uint64_t weights, int64_t step) {
-  return Mix(weights + static_cast<uint64_t>(step));
+uint64_t StepOnce(uint64_t weights, int64_t step, const network::Configuration& with) {
+  const double rate = with.IsProgram() ? 0 : with.training.optimizer.learning_rate;
+  return Mix(weights + static_cast<uint64_t>(step) + Mix(std::bit_cast<uint64_t>(rate)));
+}
+
+int64_t EffectiveStep(const core::Adjustment& adjustment) {
+  if (!adjustment.at_epoch) return adjustment.step;
+  return (adjustment.step + kStepsPerEpoch - 1) / kStepsPerEpoch * kStepsPerEpoch;
+}
+
+const network::Configuration& EffectiveAt(const network::Configuration& from,
+                                          const std::vector<core::Adjustment>& adjustments,
+                                          int64_t step) {
+  const network::Configuration* effective = &from;
+  for (const core::Adjustment& adjustment : adjustments) {
+    if (EffectiveStep(adjustment) <= step) effective = &adjustment.configuration;
+  }
+  return *effective;
+}
+
+std::vector<int64_t> AdjustedAt(const std::vector<core::Adjustment>& adjustments,
+                                int64_t steps_done) {
+  std::vector<int64_t> steps;
+  for (const core::Adjustment& adjustment : adjustments) {
+    if (EffectiveStep(adjustment) < steps_done) steps.push_back(EffectiveStep(adjustment));
+  }
+  return steps;
 }
 
 core::Metrics Measure(const network::Configuration& configuration, int epoch, uint64_t weights) {

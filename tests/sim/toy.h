@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "coordinator/core/event.h"
+#include "coordinator/core/state.h"
 #include "network/training.h"
 
 namespace trainyard::sim {
@@ -28,7 +30,21 @@ int EpochsOf(const network::Configuration& configuration);
 
 uint64_t FreshWeights(const network::Configuration& configuration);
 uint64_t InheritedWeights(const network::Configuration& configuration, uint64_t parent);
-uint64_t StepOnce(uint64_t weights, int64_t step);
+
+// One step, with what it is trained with.
+uint64_t StepOnce(uint64_t weights, int64_t step, const network::Configuration& with);
+
+// Steps done before the adjustment takes effect.
+int64_t EffectiveStep(const core::Adjustment& adjustment);
+
+// What step number `step`, from 0, is trained with.
+const network::Configuration& EffectiveAt(const network::Configuration& from,
+                                          const std::vector<core::Adjustment>& adjustments,
+                                          int64_t step);
+
+// Of the adjustments that `steps_done` steps were trained with, the steps.
+std::vector<int64_t> AdjustedAt(const std::vector<core::Adjustment>& adjustments,
+                                int64_t steps_done);
 
 // Of a whole epoch, from 1. Loss and accuracies are not numbers where the learning rate is above 1.
 core::Metrics Measure(const network::Configuration& configuration, int epoch, uint64_t weights);

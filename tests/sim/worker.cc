@@ -98,23 +98,27 @@ void Worker::Tell(Report report) {
   if (connected_) world_.Send(process_, event);
 }
 
-void Worker::Hear(const core::Effect& effect) {
+void Worker::Hear(const Order& order) {
   // What came over a session that has closed since is not acted on.
   Later(
       0,
-      [this, effect, session = sessions_] {
-        if (session == sessions_) Do(effect);
+      [this, order, session = sessions_] {
+        if (session == sessions_) Do(order);
       },
       false);
 }
 
-void Worker::Do(const core::Effect& effect) {
+void Worker::Do(const Order& order) {
+  const core::Effect& effect = order.effect;
   const auto drop = [this] {
     job_.reset();
     ++assignments_;
   };
   if (const auto* start = std::get_if<core::StartAttempt>(&effect)) {
-    Begin(*start);
+    Begin(*start, order);
+  } else if (const auto* adjust = std::get_if<core::AdjustAttempt>(&effect)) {
+    if (claim() != adjust->claim || order.adjustments.empty()) return;
+    Adjust(adjust->number, order.adjustments.front());
   } else if (const auto* stop = std::get_if<core::StopAttempt>(&effect)) {
     if (claim() == stop->claim) job_->stop = *stop;
   } else if (const auto* supersede = std::get_if<core::SupersedeAttempt>(&effect)) {
@@ -144,13 +148,41 @@ bool Worker::Uploaded(const std::string& sha256) const {
   return false;
 }
 
-void Worker::Begin(const core::StartAttempt& start) {
+const network::Configuration& Worker::Effective() {
+  return EffectiveAt(world_.ConfigurationOf(job_->start.trial), job_->adjustments, job_->step);
+}
+
+// It takes what is not past; what it holds already it takes again.
+void Worker::Adjust(int number, const core::Adjustment& adjustment) {
+  if (!job_->loaded || job_->ended || job_->start.finishing) return;
+  const auto held = static_cast<int>(job_->adjustments.size());
+  if (number > held + 1) return;
+  core::AdjustmentAnswered answer;
+  answer.number = number;
+  answer.taken = number <= held || EffectiveStep(adjustment) >= job_->step;
+  if (number > held && answer.taken) job_->adjustments.push_back(adjustment);
+  answer.step =
+      answer.taken ? EffectiveStep(job_->adjustments[static_cast<size_t>(number - 1)]) : job_->step;
+  Tell(answer);
+}
+
+bool Worker::Complete() {
+  for (const core::Adjustment& adjustment : job_->adjustments) {
+    if (adjustment.stop && EffectiveStep(adjustment) <= job_->step) return true;
+  }
+  int64_t epochs = EpochsOf(Effective());
+  if (job_->until_epoch > 0) epochs = std::min<int64_t>(epochs, job_->until_epoch);
+  return job_->step >= epochs * kStepsPerEpoch;
+}
+
+void Worker::Begin(const core::StartAttempt& start, const Order& order) {
   if (claim() == start.claim) return;
   if (job_ && !job_->ended) {
     world_.Violation(absl::StrCat("worker ", id_.value, " got attempt ", start.claim.attempt.value,
                                   " while it holds ", claim().attempt.value));
   }
-  job_ = Assignment{.start = start};
+  job_ = Assignment{
+      .start = start, .adjustments = order.adjustments, .until_epoch = order.until_epoch};
   ++assignments_;
   Later(
       world_.random().Between(200, 1'500), [this] { Load(); }, true);
@@ -213,10 +245,9 @@ void Worker::Train() {
     if (job_->stop->checkpoint && job_->step > 0 && !program) StoreCheckpoint(false);
     return End(core::Outcome::kStopped, "stopped");
   }
-  if (job_->step >= int64_t{EpochsOf(configuration)} * kStepsPerEpoch) {
-    return End(core::Outcome::kCompleted, "all epochs done");
-  }
-  job_->weights = StepOnce(job_->weights, ++job_->step);
+  if (Complete()) return End(core::Outcome::kCompleted, "all epochs done");
+  const network::Configuration with = Effective();
+  job_->weights = StepOnce(job_->weights, ++job_->step, with);
   if (job_->step % kStepsPerEpoch == 0) {
     EndEpoch();
   } else if (job_->step % 5 == 0 && !program) {
@@ -232,7 +263,9 @@ void Worker::EndEpoch() {
   core::EpochReported report;
   report.epoch = epoch;
   report.step = job_->step;
-  report.metrics = Measure(world_.ConfigurationOf(job_->start.trial), epoch, job_->weights);
+  report.metrics = Measure(
+      EffectiveAt(world_.ConfigurationOf(job_->start.trial), job_->adjustments, job_->step - 1),
+      epoch, job_->weights);
   Tell(report);
   if (!std::isfinite(report.metrics.train_loss)) {
     return End(core::Outcome::kDiverged, "the loss is not a number");
@@ -248,6 +281,7 @@ void Worker::StoreCheckpoint(bool end_of_epoch) {
   stored.step = job_->step;
   stored.epoch = static_cast<int>(job_->step / kStepsPerEpoch);
   stored.end_of_epoch = end_of_epoch;
+  stored.adjusted_at = AdjustedAt(job_->adjustments, job_->step);
   world_.blobs()[stored.sha256] = blob;
   Tell(stored);
 }
@@ -257,6 +291,11 @@ void Worker::End(core::Outcome outcome, const std::string& message) {
   ended.outcome = outcome;
   ended.message = message;
   ended.step = job_->step;
+  if (outcome == core::Outcome::kCompleted) {
+    for (const core::Adjustment& adjustment : job_->adjustments) {
+      ended.adjusted_at.push_back(EffectiveStep(adjustment));
+    }
+  }
   job_->ended = true;
   Tell(ended);
 }

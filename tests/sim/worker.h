@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "coordinator/core/effect.h"
 #include "coordinator/core/event.h"
@@ -15,6 +16,13 @@
 #include "tests/sim/toy.h"
 
 namespace trainyard::sim {
+
+// An effect as it is on the wire, with what the gateway adds to it.
+struct Order {
+  core::Effect effect;
+  std::vector<core::Adjustment> adjustments = {};  // StartAttempt: all; AdjustAttempt: the one
+  int until_epoch = 0;                             // StartAttempt
+};
 
 // What the world offers to a worker.
 class Surroundings {
@@ -64,7 +72,7 @@ class Worker {
   void Opened();  // the session; says hello and resends
   void Closed();
   void Refused();  // registration is not possible: the process ends
-  void Hear(const core::Effect& effect);
+  void Hear(const Order& order);
 
   // A report that was not acknowledged yet, or nullptr.
   const core::Event* Unacknowledged(int64_t sequence) const;
@@ -75,6 +83,8 @@ class Worker {
  private:
   struct Assignment {
     core::StartAttempt start;
+    std::vector<core::Adjustment> adjustments;
+    int until_epoch = 0;
     uint64_t weights = 0;
     int64_t step = 0;
     bool loaded = false;
@@ -83,10 +93,13 @@ class Worker {
     std::map<int64_t, core::Event> reports;  // not acknowledged
   };
 
-  void Do(const core::Effect& effect);
+  void Do(const Order& order);
   void Beat();
   void Resend();
-  void Begin(const core::StartAttempt& start);
+  void Begin(const core::StartAttempt& start, const Order& order);
+  void Adjust(int number, const core::Adjustment& adjustment);
+  const network::Configuration& Effective();  // of the step that comes next
+  bool Complete();
   void Load();
   void Train();
   void EndEpoch();

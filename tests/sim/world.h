@@ -69,12 +69,14 @@ class World : public Surroundings {
   void EndStrays();
   void Drop(const core::DropCheckpoint& effect);
   void ToWorker(core::WorkerId worker, const core::Effect& effect);
+  Order OnTheWire(const core::Effect& effect) const;
   void Tick();
   void CheckRecovered();
 
   // ---- account.cc: what must be true, kept apart from the core. ----
   void Account(const core::Event& event, const core::State& before, const core::Result& result);
   void CheckEffect(const core::Effect& effect);
+  void CheckReplay(const core::Checkpoint& checkpoint);
   void Remember(const core::Event& event, const core::Result& result);
   bool Quiet() const;
   void CheckEnd();
@@ -91,6 +93,7 @@ class World : public Surroundings {
   void Push(core::ProjectId project, const std::string& commit);
   void AcceptProposals();
   void Meddle();
+  void Adjust();
   core::JobId AnyJob();
 
   // ---- faults.cc. ----
@@ -142,6 +145,7 @@ class World : public Surroundings {
   // The account.
   std::map<core::TrialId, core::Claim> holder_;  // who may write, by what was told to workers
   std::map<core::TrialId, uint64_t> start_weights_;
+  std::set<core::TrialId> restarted_;  // began with other weights than before
   std::deque<std::pair<core::Event, std::vector<core::Effect>>> recent_;
 };
 

@@ -71,8 +71,7 @@ class CurvePolicy : public Policy {
   }
 
   Advice Propose(const TuningTask& task, int) const override {
-    const TrialHistory& last = task.trials.at(static_cast<size_t>(task.last - 1));
-    Advice advice{.finding = core::Diagnose(last, task.target)};
+    Advice advice;
     const bool running = std::any_of(task.trials.begin(), task.trials.end(), [](const auto& trial) {
       return trial.result == TrialResult::kRunning;
     });
@@ -80,6 +79,8 @@ class CurvePolicy : public Policy {
       advice.wait = true;
       return advice;
     }
+    const TrialHistory& last = task.trials.at(static_cast<size_t>(task.last - 1));
+    advice.finding = core::Diagnose(last, task.target);
     const FindingKind kind = advice.finding.kind;
     const bool broke = kind == FindingKind::kDiverged || kind == FindingKind::kOutOfMemory;
     // What broke is worth repairing; only then another way from the best trial.

@@ -39,6 +39,8 @@ void RequestFields(R& job, V visit) {
   visit("epochs", job.configuration.training.epochs);
   visit("lr", job.configuration.training.optimizer.learning_rate);
   visit("tuning", job.tuning.enabled);
+  visit("parallel", job.tuning.parallel), visit("patience", job.tuning.patience);
+  visit("confidence", job.target.confidence), visit("images", job.target.images);
   visit("trials", job.budget.trials);
   visit("time_ms", job.budget.time_ms);
   visit("budget_epochs", job.budget.epochs);
@@ -74,6 +76,7 @@ void RequestEventFields(T& e, V visit) {
     visit("request", e.request), visit("job", e.job);
   } else if constexpr (Is<T, TweakRequested>) {
     visit("request", e.request), visit("job", e.job), visit("lr", e.configuration);
+    visit("trial", e.trial);
   } else if constexpr (Is<T, WorkerDrained>) {
     visit("request", e.request), visit("worker", e.worker);
   } else if constexpr (Is<T, CheckpointPinned>) {
@@ -121,6 +124,7 @@ void WorkerEventFields(T& e, V visit) {
   } else if constexpr (Is<T, CheckpointStored>) {
     visit("claim", e.claim), visit("sequence", e.sequence), visit("sha", e.sha256);
     visit("step", e.step), visit("epoch", e.epoch), visit("end", e.end_of_epoch);
+    visit("adjusted", e.adjusted_at);
   } else if constexpr (Is<T, CheckpointBroken>) {
     visit("sha", e.sha256), visit("message", e.message);
   } else if constexpr (Is<T, AdjustmentAnswered>) {
@@ -128,7 +132,7 @@ void WorkerEventFields(T& e, V visit) {
     visit("taken", e.taken), visit("step", e.step);
   } else if constexpr (Is<T, AttemptEnded>) {
     visit("claim", e.claim), visit("sequence", e.sequence), visit("outcome", e.outcome);
-    visit("step", e.step), visit("message", e.message);
+    visit("step", e.step), visit("message", e.message), visit("adjusted", e.adjusted_at);
   } else if constexpr (Is<T, ProgramReported>) {
     visit("claim", e.claim), visit("sequence", e.sequence), visit("model", e.description);
     visit("note", e.note);

@@ -54,7 +54,6 @@ class Player {
       if (name == "gpus") SetGpus(static_cast<size_t>(value));
       if (name == "retries") settings_.retries = static_cast<int>(value);
       if (name == "idle_ms") settings_.idle_ms = value;
-      if (name == "inherit_weights") settings_.inherit_weights = value != 0;
     }
     state_.settings = settings_;
   }

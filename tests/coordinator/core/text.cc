@@ -9,6 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "tests/coordinator/core/fields.h"
 
 namespace trainyard::core {
@@ -62,6 +64,9 @@ struct Writer {
   void operator()(const char* name, double value) const {
     if (value != 0) Put(name, absl::StrCat(value));
   }
+  void operator()(const char* name, const std::vector<int64_t>& steps) const {
+    if (!steps.empty()) Put(name, absl::StrJoin(steps, ","));
+  }
   void operator()(const char* name, absl::StatusCode code) const {
     Put(name, absl::StatusCodeToString(code));
   }
@@ -114,6 +119,12 @@ struct Reader {
   }
   void operator()(const char* name, double& value) const {
     Take(name, [&](const std::string& text) { value = std::stod(text); });
+  }
+  void operator()(const char* name, std::vector<int64_t>& steps) const {
+    Take(name, [&](const std::string& text) {
+      for (const auto step : absl::StrSplit(text, ','))
+        steps.push_back(std::stoll(std::string(step)));
+    });
   }
   void operator()(const char* name, network::Configuration& configuration) const {
     Take(name, [&](const std::string&) { configuration = {}; });
@@ -209,7 +220,11 @@ std::string Text(const State& state) {
   }
   for (const auto& [id, trial] : state.trials) {
     absl::StrAppend(&out, "trial ", id.value, " of job ", trial.job.value, " ", Name(trial.state),
-                    ", retries left ", trial.retries_left, "\n");
+                    ", retries left ", trial.retries_left);
+    for (const Adjustment& adjustment : trial.adjustments) {
+      absl::StrAppend(&out, ", adjusted at ", adjustment.step, adjustment.settled ? "" : "?");
+    }
+    absl::StrAppend(&out, "\n");
   }
   for (const auto& [id, attempt] : state.attempts) {
     if (attempt.ended()) continue;

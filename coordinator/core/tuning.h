@@ -1,0 +1,36 @@
+// What the tuner knows of a job and would do about it now. Pure reads of the state; what follows
+// from them is next.cc.
+#pragma once
+
+#include <string>
+
+#include "coordinator/core/state.h"
+#include "coordinator/core/tuner/policy.h"
+
+namespace trainyard::core {
+
+// The job's trials as policies see them. `last`: the trial that ended or halted last; none: zero.
+TuningTask TaskOf(const State& state, const Job& job, TrialId last);
+TrialHistory HistoryOf(const State& state, const Trial& trial);
+
+// What the tuner would start if the trials that run now ended as they stand. For people who ask.
+Advice Advise(const State& state, const Job& job);
+
+// "; next it would try: ...", as if there were no limit to the budget; empty: it has no idea.
+std::string NextTry(const State& state, const Job& job);
+
+// How much better than its base the trial came out, towards the target; none: one of them never
+// said.
+std::optional<double> GainOf(const State& state, const Trial& trial);
+
+// The trial of this number, or nullptr.
+const Trial* TrialOf(const State& state, const Job& job, int number);
+
+// Trials with an attempt that has not ended, in order.
+std::vector<TrialId> Going(const State& state, const Job& job);
+
+// What a person's changes start from: the proposal, else the named trial with its adjustments.
+// `trial`: its number; 0: the newest.
+const network::Configuration& BaseForTweak(const State& state, const Job& job, int trial = 0);
+
+}  // namespace trainyard::core

@@ -3,7 +3,9 @@
 #include <mutex>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "coordinator/rpc/client_service.h"
 #include "coordinator/rpc/request_checks.h"
 #include "coordinator/rpc/status.h"
@@ -86,8 +88,10 @@ grpc::Status ClientService::TweakJob(grpc::ServerContext*, const v1::TweakJobReq
   if (found == state.jobs.end() || found->second.ended() || found->second.trials.empty()) {
     const auto job = parts_.loop->GetJob(id);  // ended jobs are no longer in the state
     if (!job.ok()) return ToGrpc(job.status());
-    return ToGrpc(absl::FailedPreconditionError(absl::StrCat(
-        "job ", id.value, " is ", v1::JobState_Name(job->state()), ": it takes no tweak")));
+    const std::string how =
+        absl::AsciiStrToLower(absl::StripPrefix(v1::JobState_Name(job->state()), "JOB_STATE_"));
+    return ToGrpc(absl::FailedPreconditionError(
+        absl::StrCat("job ", id.value, " has ended (", how, "): it takes no tweak")));
   }
   const core::Job& job = found->second;
   const bool trains = job.state == core::JobState::kQueued || job.state == core::JobState::kRunning;

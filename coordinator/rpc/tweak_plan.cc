@@ -1,6 +1,5 @@
 #include "coordinator/rpc/tweak_plan.h"
 
-#include <optional>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -36,7 +35,8 @@ absl::StatusOr<TweakPlan> PlanAccepting(const core::Job& job) {
         absl::StrCat("job ", job.id.value, " has no proposal to accept", why,
                      ": name what is to change, as --set key=value"));
   }
-  TweakPlan plan{.event = {{}, job.id, std::nullopt}, .response = {}};
+  TweakPlan plan;
+  plan.event.job = job.id;
   Fill(job.proposal->tweak, job.proposal->configuration, &plan.response);
   return plan;
 }
@@ -87,8 +87,11 @@ absl::StatusOr<TweakPlan> PlanTweak(const core::State& state, const v1::TweakJob
                           .reason = "a person decided",
                           .changes = core::Difference(before.current(), *tweaked),
                           .base = before.number};
-  TweakPlan plan{.event = {{}, job.id, *tweaked, number}, .response = {}};
+  TweakPlan plan;
   Fill(tweak, *tweaked, &plan.response);
+  plan.event.job = job.id;
+  plan.event.configuration = *std::move(tweaked);
+  plan.event.trial = number;
   return plan;
 }
 

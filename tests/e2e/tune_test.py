@@ -78,7 +78,7 @@ class InFlight(Tune):
                             (("--set", "train.lr=0.3", "--set", "train.lr=fast"), "fast"),
                             (("--set", "train.epochs=1"), "train.epochs"),
                             (("--set", "network.layers[1].conv.filters=0"), "filters"),
-                            (("--set", "network.layers[8].dense=3"), "classes"),
+                            (("--set", "network.layers[8].dense=3"), "one per class"),
                             (("--set", "data.format=cifar"), "network or train"),
                             (("--set", "train.lr=0.02"), "nothing would change"),
                             (("--trial", "2", "--set", "train.lr=0.1"), "no trial 2"),

@@ -7,13 +7,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/core/tuner/allowed.h"
 #include "coordinator/core/tuner/changes.h"
 #include "coordinator/core/tuner/curve.h"
 #include "coordinator/core/tuner/diagnose.h"
 #include "coordinator/core/tuner/expectation.h"
 #include "coordinator/core/tuner/moves.h"
 #include "coordinator/core/tuner/watch.h"
-#include "network/shapes.h"
 
 namespace trainyard::core {
 namespace {
@@ -65,20 +65,6 @@ void FitBudget(int64_t epochs_left, network::Configuration& configuration) {
   if (schedule.kind == network::ScheduleKind::kOneCycle) schedule.warmup_epochs = 0;
 }
 
-bool Allowed(const TuningTask& task, const network::Configuration& configuration) {
-  const network::Network& network = configuration.network;
-  if (configuration.IsProgram()) return network::CheckChanges(configuration.changes).empty();
-  if (!network::CheckNetwork(network).empty()) return false;
-  if (!network::CheckTraining(configuration.training, network).empty()) return false;
-  const TuningLimits& limits = task.limits;
-  if (limits.max_parameters > 0 && network::ParameterCount(network) > limits.max_parameters) {
-    return false;
-  }
-  return limits.max_training_bytes <= 0 ||
-         network::TrainingBytes(network, configuration.training.batch_size) <=
-             limits.max_training_bytes;
-}
-
 // Fills an advice up with trials.
 class Round {
  public:
@@ -110,7 +96,7 @@ class Round {
   bool Start(const TrialHistory& broken_or_best, const Finding& finding, const Move& move) {
     network::Configuration configuration = move.configuration;
     FitBudget(epochs_left_, configuration);
-    if (Tried(configuration) || !Allowed(task_, configuration)) return false;
+    if (Tried(configuration) || !Allowed(task_.limits, configuration)) return false;
     // Where the weights of what broke are worth nothing, those that it started from still are.
     const TrialHistory* base = &broken_or_best;
     bool inherit = move.inherit;

@@ -1,9 +1,12 @@
 #include "coordinator/core/tuner/policy.h"
 
 #include "coordinator/core/tuner/curve_policy.h"
+#include "coordinator/core/tuner/search.h"
 
 namespace trainyard::core {
 
-const Policy& PolicyOf(Algorithm) { return DiagnosingPolicy(); }
+const Policy& PolicyOf(Algorithm algorithm) {
+  return algorithm == Algorithm::kDiagnose ? DiagnosingPolicy() : SearchPolicy(algorithm);
+}
 
 }  // namespace trainyard::core

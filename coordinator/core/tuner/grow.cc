@@ -36,6 +36,7 @@ void EachConv(std::vector<Layer>& layers, Visit visit) {
 int Grown(int filters, double factor, int groups, int filters_max) {
   if (filters >= filters_max && factor >= 1) return filters;
   const int multiple = std::lcm(groups, 4);
+  if (factor == 1) return filters;
   const int wanted = static_cast<int>(std::lround(filters * factor));
   const int rounded = std::max(1, (wanted + multiple - 1) / multiple) * multiple;
   if (factor < 1) return std::min(filters, rounded);

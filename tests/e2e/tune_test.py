@@ -10,6 +10,12 @@ TINY = """
     - relu
     - flatten
     - dense: 4"""
+SMALL = """
+    - conv: {filters: 2, kernel: 3, padding: same}
+    - relu
+    - max_pool: 4
+    - flatten
+    - dense: 4"""
 
 
 class Tune(YardTest):
@@ -114,7 +120,7 @@ class Search(Tune):
 
     def test_a_search_runs_trials_in_parallel_and_lets_the_best_go_on(self):
         self.yard.start()
-        job = self.yard.submit(self.tuned(self.space("asha", 5), epochs=4, filters=2))
+        job = self.yard.submit(self.tuned(self.space("asha", 5), epochs=4, filters=4))
         self.yard.wait_until(lambda: len(self.running(job)) == 2, "two trials to run at once")
         shown = self.yard.wait_for_end(job)
         self.assertEqual(shown["state"], "JOB_STATE_BELOW_TARGET", shown["reason"])
@@ -125,7 +131,7 @@ class Search(Tune):
         self.assertEqual(len({(t["configuration"]["training"]["optimizer"]["learning_rate"]) for t in trials[1:]}), 4)
         # The same again, from the same seed, and other workers' luck: the same trials.
         again = self.yard.wait_for_end(self.yard.submit(
-            self.tuned(self.space("asha", 5), epochs=4, filters=2), "--again"))
+            self.tuned(self.space("asha", 5), epochs=4, filters=4), "--again"))
         self.assertEqual([t["configuration"] for t in again["trials"]], [t["configuration"] for t in trials])
         self.assertEqual([len(t["epochs"]) for t in again["trials"]], [len(t["epochs"]) for t in trials])
 
@@ -134,7 +140,7 @@ class Search(Tune):
 
     def test_with_several_running_the_one_to_change_has_to_be_named(self):
         self.yard.start()
-        job = self.yard.submit(self.tuned(self.space("random", 2), epochs=60, filters=2))
+        job = self.yard.submit(self.tuned(self.space("random", 2), epochs=60, filters=4))
         self.yard.wait_until(lambda: len(self.running(job)) == 2, "two trials to run at once")
         refused = self.yard.cli("tweak", str(job), "--set", "train.lr=0.003", expect=2)
         self.assertIn("trials 1, 2 are running", refused.stderr)
@@ -170,13 +176,15 @@ class Grow(Tune):
 
     def test_a_network_that_is_too_small_grows_keeps_its_weights_and_meets_the_target(self):
         self.yard.start()
-        job = self.yard.submit(self.tuned("{enabled: true}", epochs=2, target="0.6", layers=TINY))
+        job = self.yard.submit(self.tuned("{enabled: true}", epochs=4, target="0.9", layers=SMALL))
         shown = self.yard.wait_for_end(job)
         self.assertEqual(shown["state"], "JOB_STATE_SUCCEEDED", shown["reason"])
-        grown = [t for t in shown["trials"] if int(t["inherited_from"]) > 0]
-        self.assertTrue(grown, "no trial took over weights")
+        grown = [t for t in shown["trials"] if int(t["inherited_from"]) > 0 and
+                 any(change["path"].startswith("network.") for change in t["tweak"]["changes"])]
+        self.assertTrue(grown, "no network grew from another one's weights")
         child = grown[0]
         parent = shown["trials"][int(child["inherited_from"]) - 1]
+        self.assertGreater(int(child["parameters"]), int(parent["parameters"]))
         self.assertGreater(child["epochs"][0]["val_accuracy"], parent["epochs"][0]["val_accuracy"],
                            "it starts where its parent was, not from chance")
         for trial in shown["trials"][1:]:

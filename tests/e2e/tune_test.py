@@ -38,7 +38,7 @@ class Tune(YardTest):
 class InFlight(Tune):
 
     def long(self):
-        spec = self.spec(epochs=60)
+        spec = self.spec(epochs=1000)
         return spec.replace("  lr: 0.02", "  lr: 0.02\n  schedule: constant")
 
     def test_a_running_trial_is_changed_without_a_restart_and_a_restart_repeats_it(self):
@@ -110,8 +110,15 @@ class InFlight(Tune):
 
 class Search(Tune):
 
-    WORKERS = 2
+    WORKERS = 0  # launched; those of start() are there before the job is
     IMAGES = 600
+
+    def start(self):
+        self.yard.start()
+        for name in ("one", "two"):
+            self.yard.start_worker(name)
+        self.yard.wait_until(lambda: [w["state"] for w in self.yard.json("worker", "list")["workers"]] == ["IDLE"] * 2,
+                             "two workers to be idle")
 
     def space(self, algorithm, max_trials):
         return ("{algorithm: %s, parallel: 2, max_trials: %d, seed: 7, eta: 2, min_epochs: 1, "
@@ -119,13 +126,13 @@ class Search(Tune):
                 (algorithm, max_trials))
 
     def test_a_search_runs_trials_in_parallel_and_lets_the_best_go_on(self):
-        self.yard.start()
+        self.start()
         job = self.yard.submit(self.tuned(self.space("asha", 5), epochs=4, filters=4))
-        self.yard.wait_until(lambda: len(self.running(job)) == 2, "two trials to run at once")
         shown = self.yard.wait_for_end(job)
         self.assertEqual(shown["state"], "JOB_STATE_BELOW_TARGET", shown["reason"])
         trials = shown["trials"]
         self.assertEqual(len(trials), 5)
+        self.assertEqual(len({t["attempts"][0]["worker"] for t in trials[:2]}), 2, "a worker for each of them")
         epochs = sorted(len(t["epochs"]) for t in trials)
         self.assertLess(epochs[0], epochs[-1], "few go on to the last epoch: %s" % epochs)
         self.assertEqual(len({(t["configuration"]["training"]["optimizer"]["learning_rate"]) for t in trials[1:]}), 4)
@@ -139,8 +146,8 @@ class Search(Tune):
         return [t for t in self.yard.job(job)["trials"] if t["state"] == "TRIAL_STATE_RUNNING"]
 
     def test_with_several_running_the_one_to_change_has_to_be_named(self):
-        self.yard.start()
-        job = self.yard.submit(self.tuned(self.space("random", 2), epochs=60, filters=4))
+        self.start()
+        job = self.yard.submit(self.tuned(self.space("random", 2), epochs=5000, filters=4))
         self.yard.wait_until(lambda: len(self.running(job)) == 2, "two trials to run at once")
         refused = self.yard.cli("tweak", str(job), "--set", "train.lr=0.003", expect=2)
         self.assertIn("trials 1, 2 are running", refused.stderr)
@@ -150,7 +157,7 @@ class Search(Tune):
         self.yard.cli("job", "cancel", str(job))
 
     def test_a_space_that_cannot_be_searched_is_refused(self):
-        self.yard.start()
+        self.start()
         good = self.space("random", 2)
         for bad, text in ((good.replace("min: 0.001", "min: 1"), "train.lr"),
                           (good.replace("[1, 2]", "[]"), "network.width"),

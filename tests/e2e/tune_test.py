@@ -134,6 +134,7 @@ class Search(Tune):
         self.assertEqual(len(trials), 5)
         self.assertEqual(len({t["attempts"][0]["worker"] for t in trials[:2]}), 2, "a worker for each of them")
         epochs = sorted(len(t["epochs"]) for t in trials)
+        self.assertEqual([int(t["restarts"]) for t in trials], [0] * 5, "to go on from a rung is none")
         self.assertLess(epochs[0], epochs[-1], "few go on to the last epoch: %s" % epochs)
         self.assertEqual(len({(t["configuration"]["training"]["optimizer"]["learning_rate"]) for t in trials[1:]}), 4)
         # The same again, from the same seed, and other workers' luck: the same trials.

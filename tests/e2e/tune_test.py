@@ -2,8 +2,9 @@
 and keep what they learned, jobs that a person decides about, and what is said where the target is not met."""
 
 import os
+import subprocess
 
-from yard import YardTest, main
+from yard import CLI, YardTest, main
 
 TINY = """
     - conv: {filters: 1, kernel: 5, stride: 4}
@@ -106,6 +107,24 @@ class InFlight(Tune):
         shown = self.yard.wait_for_end(job)
         self.assertEqual([len(t["epochs"]) > 0 for t in shown["trials"]], [True, True])
         self.assertEqual(shown["trials"][1]["tweak"]["finding"], "manual")
+
+    def test_of_changes_at_the_same_time_none_undoes_another(self):
+        self.yard.start()
+        job = self.yard.submit(self.long())
+        self.yard.wait_for_epoch(job, 1)
+        wanted = ("train.momentum=0.5", "train.weight_decay=0.001", "train.label_smoothing=0.1", "train.clip_norm=1")
+        calls = [subprocess.Popen([CLI, "tweak", str(job), "--set", what], env=self.yard.environment, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) for what in wanted]
+        accepted = 0
+        for call in calls:
+            _, problem = call.communicate()
+            accepted += call.returncode == 0
+            if call.returncode != 0:
+                self.assertIn("on its way", problem)
+        self.assertGreater(accepted, 0)
+        changed = self.settled(job, accepted)
+        self.assertEqual([len(a["tweak"]["changes"]) for a in changed["adjustments"]], [1] * accepted)
+        self.yard.cli("job", "cancel", str(job))
 
 
 class Search(Tune):

@@ -103,7 +103,8 @@ grpc::Status ClientService::SubmitJob(grpc::ServerContext*, const v1::SubmitJobR
   if (auto status = CheckCommit(request->commit()); !status.ok()) return ToGrpc(status);
   const SpecWishes wishes{{request->overrides().begin(), request->overrides().end()},
                           request->target(),
-                          request->import_path()};
+                          request->import_path(),
+                          request->manual()};
   const bool uploaded = request->url().empty();
   auto prepared =
       uploaded

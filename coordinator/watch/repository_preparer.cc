@@ -179,9 +179,30 @@ class RepositoryPreparer final : public SourcePreparer {
     const absl::Status looked = parsed->spec.IsProgram() ? LookAtProgram(*archive, &*parsed)
                                                          : LookAtData(*archive, &*parsed);
     if (!looked.ok()) return looked;
+    if (auto status = CheckTuning(*parsed, wishes); !status.ok()) return status;
     core::JobRequest request = ToRequest(ToProto(parsed->spec));
     request.snapshot_sha256 = sha256;
     return request;
+  }
+
+  // What the spec by itself cannot know to be wrong.
+  static absl::Status CheckTuning(const ParsedSpec& parsed, const SpecWishes& wishes) {
+    Problems problems;
+    const v1::Tune& tune = parsed.spec.tune;
+    if (wishes.manual && tune.parallel() > 1) {
+      problems.push_back(
+          {"tune.parallel", absl::StrCat("found ", tune.parallel(),
+                                         " in a manual job, expected 1: a person "
+                                         "decides about one trial after the other")});
+    }
+    if (parsed.spec.IsProgram() && tune.space_size() > 0 && !parsed.spec.program.takes_changes()) {
+      problems.push_back(
+          {"tune.space",
+           "found a space for a program that takes no changes from outside, expected "
+           "one that calls fit of a Keras model or reads TRAINYARD_PARAMS_FILE "
+           "(docs/programs.md)"});
+    }
+    return parsed.origin.Error(problems);
   }
 
   absl::StatusOr<core::JobRequest> PrepareImport(const std::string& sha256, const fs::path& archive,

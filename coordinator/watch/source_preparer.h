@@ -18,6 +18,7 @@ struct SpecWishes {
   std::vector<std::string> overrides;  // "train.lr=0.05"
   std::string target;                  // "0.92" or "val_accuracy >= 0.92"; empty: the spec's
   std::string import_path;  // a Keras model to make a native spec of, instead of training
+  bool manual = false;      // a person decides between trials
 };
 
 // Thread-safe; every call may take as long as fetching and reading take.

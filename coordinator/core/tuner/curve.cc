@@ -4,12 +4,30 @@
 #include <cmath>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
+#include "coordinator/core/ranking.h"
+#include "coordinator/core/tuner/rates.h"
+
 namespace trainyard::core {
 namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kJump = 1.1;       // times the loss of the epoch before
 constexpr double kRatioMax = 0.75;  // of an epoch's gain over the gain before
+// Where the rate has come to its end: the last gains were of its fall and do not go on for long.
+constexpr double kRatioAnnealed = 0.5;
+
+// The accuracy that meets the target, as sure as it has to be.
+double Needed(const Target& target) {
+  if (Meets(target, target.bound) || !(target.bound < 1)) return target.bound;
+  double low = target.bound;
+  double high = 1;
+  for (int i = 0; i < 40; ++i) {
+    const double middle = (low + high) / 2;
+    (Meets(target, middle) ? high : low) = middle;
+  }
+  return high;
+}
 
 // A program that does not tell of its training set reports zeros or NaN.
 bool TellsTraining(const Metrics& metrics) {
@@ -96,7 +114,7 @@ Curve ReadCurve(const TrialHistory& trial, const Target& target) {
   }
   Curve curve{.planned = trial.current.IsProgram() ? trial.current.changes.epochs
                                                    : trial.current.training.epochs};
-  curve.bound = accuracy ? target.bound : -target.bound;
+  curve.bound = accuracy ? Needed(target) : -target.bound;
   curve.epochs = static_cast<int>(val.size());
   ReadLosses(trial, curve);
   ReadNorms(trial, curve);
@@ -111,9 +129,13 @@ Curve ReadCurve(const TrialHistory& trial, const Target& target) {
   curve.distance = curve.bound - curve.best;
   curve.gap = curve.train - curve.val;
   curve.gain = val.size() > 1 ? val.back() - val[val.size() - 2] : 0;
-  curve.limit = std::max(curve.best, Limit(val, kRatioMax));
-  const double train_limit = Limit(train, kRatioMax);
-  curve.train_limit = std::isnan(curve.train) ? kNan : std::fmax(curve.train, train_limit);
+  const bool annealed = curve.planned > 0 && curve.epochs >= curve.planned &&
+                        !trial.current.IsProgram() && Anneals(trial.current.training);
+  curve.limit = std::max(curve.best, Limit(val, annealed ? kRatioAnnealed : kRatioMax));
+  curve.train_limit = curve.train;
+  if (!annealed && std::isfinite(curve.train)) {
+    curve.train_limit = std::fmax(curve.train, Limit(train, kRatioMax));
+  }
   curve.images = target.images;
   if (curve.images <= 0) {
     for (const int64_t count : trial.confusion) curve.images += std::max<int64_t>(0, count);
@@ -133,6 +155,10 @@ double ErrorRatio(const Curve& curve, const Target& target) {
   constexpr double kSmallest = 1e-3;
   const double allowed = ErrorOf(curve.bound, target);
   return std::max(1.0, ErrorOf(curve.best, target) / std::max(allowed, kSmallest));
+}
+
+std::string EpochsText(int epochs) {
+  return absl::StrCat(epochs, epochs == 1 ? " epoch" : " epochs");
 }
 
 double Shown(double value, const Target& target) {

@@ -4,6 +4,7 @@
 // number. NaN stands for what cannot be known.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "coordinator/core/tuner/policy.h"
@@ -13,7 +14,7 @@ namespace trainyard::core {
 struct Curve {
   int epochs = 0;            // with finite numbers
   int planned = 0;           // 0: unknown, a program's own number
-  double bound = 0;          // the target's; losses are negated
+  double bound = 0;          // what meets the target, as sure as it asks; losses are negated
   double train = 0;          // last epoch, training set
   double val = 0;            // last epoch, validation set
   double best = 0;           // best epoch, validation set
@@ -53,6 +54,9 @@ double ErrorOf(double value, const Target& target);
 // How far off the target: error over the error that is allowed (accuracy), loss over bound (loss).
 // 1 is met; at least 1 for a trial that missed.
 double ErrorRatio(const Curve& curve, const Target& target);
+
+// "1 epoch", "3 epochs".
+std::string EpochsText(int epochs);
 
 // A value in the direction of the target as people know it.
 double Shown(double value, const Target& target);

@@ -34,7 +34,7 @@ constexpr double kHugeUpdate = 0.05;  // of the weights' norm in one step
 constexpr double kTinyUpdate = 3e-4;
 constexpr double kDead = 0.5;            // of the units
 constexpr double kAboveChance = 1.02;    // times a guess's loss: worse than knowing nothing
-constexpr double kFell = 0.998;         // last over first loss: less is none
+constexpr double kFell = 0.998;          // last over first loss: less is none
 constexpr double kHardlyFell = 0.85;     // last over first loss
 constexpr double kStillHigh = 0.5;       // of a guess's loss
 constexpr double kFarBelowUsual = 0.13;  // of UsualRate
@@ -114,8 +114,8 @@ std::string RateTooHigh(const Signs& s) {
         100 * curve.update_ratio);
   }
   if (curve.dead_units >= kDead) {
-    return absl::StrFormat("%.0f%% of the units are dead after %d epochs at learning rate %g",
-                           100 * curve.dead_units, curve.epochs, rate);
+    return absl::StrFormat("%.0f%% of the units are dead after %s at learning rate %g",
+                           100 * curve.dead_units, EpochsText(curve.epochs), rate);
   }
   return "";
 }
@@ -203,21 +203,21 @@ std::string StillImproving(const Signs& s) {
   return absl::StrFormat(
       "the last epoch still gained %.4f; continued, the curve reaches %.4f against a target of "
       "%.4f",
-      s.curve.gain, s.Shown(s.curve.limit), s.target.bound);
+      s.curve.gain, s.Shown(s.curve.limit), s.Shown(s.curve.bound));
 }
 
 std::string Underfit(const Signs& s) {
   if (!(s.curve.train_limit < s.curve.bound)) return "";
   return absl::StrFormat(
-      "training %.4f and validation %.4f are close together and head for %.4f and %.4f, short of "
-      "%.4f: the network is too small or held back",
+      "training %.4f and validation %.4f head for %.4f and %.4f, short of %.4f: the network is too "
+      "small or held back",
       s.Shown(s.curve.train), s.Shown(s.curve.val), s.Shown(s.curve.train_limit),
-      s.Shown(s.curve.limit), s.target.bound);
+      s.Shown(s.curve.limit), s.Shown(s.curve.bound));
 }
 
 std::string Plateau(const Signs& s) {
-  return absl::StrFormat("flat at %.4f after %d epochs, %.4f short of %.4f", s.Shown(s.curve.best),
-                         s.curve.epochs, s.curve.distance, s.target.bound);
+  return absl::StrFormat("flat at %.4f after %s, %.4f short of %.4f", s.Shown(s.curve.best),
+                         EpochsText(s.curve.epochs), s.curve.distance, s.Shown(s.curve.bound));
 }
 
 struct Rule {
@@ -249,7 +249,8 @@ Finding Untrained(const TrialHistory& trial, int epochs) {
     case TrialResult::kDiverged:
       finding.kind = FindingKind::kDiverged;
       finding.text = absl::StrFormat(
-          "the loss was no longer a number after %d good epochs at learning rate %g", epochs, rate);
+          "the loss was no longer a number after %d good epoch%s at learning rate %g", epochs,
+          epochs == 1 ? "" : "s", rate);
       return finding;
     case TrialResult::kFailed:
       finding.text = "the trial failed before it could be judged";
@@ -300,18 +301,13 @@ std::map<std::string, double> EvidenceOf(const Signs& s) {
 std::string WithinNoise(const Curve& curve, const Target& target) {
   if (target.metric != TargetMetric::kValAccuracy || curve.images <= 0) return "";
   const auto images = static_cast<double>(curve.images);
-  if (curve.distance <= 0) {
-    if (target.confidence <= 0) return "";
-    return absl::StrFormat(
-        "%.4f reaches %.4f, but on %d images it takes more than that to be sure (standard error "
-        "%.4f)",
-        curve.best, target.bound, curve.images, curve.noise);
-  }
   if (curve.distance >= std::max(curve.noise, 1 / images)) return "";
   return absl::StrFormat(
-      "%.1f of %d images are missing, and chance alone moves the count by %.1f (standard error "
+      "%.1f of %d images are missing%s, and chance alone moves the count by %.1f (standard error "
       "%.4f): more validation images would tell",
-      curve.distance * images, curve.images, curve.noise * images, curve.noise);
+      curve.distance * images, curve.images,
+      target.confidence > 0 ? absl::StrFormat(" to be %g%% sure", 100 * target.confidence) : "",
+      curve.noise * images, curve.noise);
 }
 
 }  // namespace

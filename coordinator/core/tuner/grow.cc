@@ -75,32 +75,43 @@ bool WidenHidden(Network& network, double factor, int units_max) {
   return grown;
 }
 
-// Whether a relu put in behind this layer would change nothing.
-bool EndsInRelu(const Layer& layer) {
-  const auto* relu = std::get_if<Relu>(&layer.op);
-  return relu != nullptr && relu->negative_slope == 0;
+bool NonNegativeBehind(const std::vector<Layer>& layers, bool before);
+
+// Whether what comes out has no negative values, so that a relu behind it would change nothing.
+bool NonNegativeBehind(const Layer& layer, bool before) {
+  if (const auto* relu = std::get_if<Relu>(&layer.op)) return before || relu->negative_slope == 0;
+  if (const auto* residual = std::get_if<Residual>(&layer.op)) {
+    return NonNegativeBehind(residual->body, before) &&
+           NonNegativeBehind(residual->shortcut, before);
+  }
+  return before && !std::holds_alternative<Conv>(layer.op) &&
+         !std::holds_alternative<Dense>(layer.op) && !std::holds_alternative<BatchNorm>(layer.op);
 }
 
-bool EndsInActivation(const Layer& layer) {
-  return std::holds_alternative<Relu>(layer.op) || std::holds_alternative<Residual>(layer.op);
+bool NonNegativeBehind(const std::vector<Layer>& layers, bool before) {
+  for (const Layer& layer : layers) before = NonNegativeBehind(layer, before);
+  return before;
 }
 
-// Behind the last of these layers at which the image still has 7 pixels and more each way.
+// Behind the last relu or residual at which the image still has 7 pixels and more each way.
 struct Place {
   size_t index = 0;  // of the layer behind it
   int channels = 0;
 };
 
-template <typename Wanted>
-std::optional<Place> LastLargePlace(const Network& network, Wanted wanted) {
+std::optional<Place> LastLargePlace(const Network& network, bool non_negative_only) {
   constexpr int kSmallestSide = 7;
   network::Shape shape = network.input;
+  bool non_negative = false;
   std::optional<Place> place;
   for (size_t i = 0; i < network.layers.size(); ++i) {
-    shape = network::OutputShape(network.layers[i], shape);
-    if (wanted(network.layers[i]) && std::min(shape.height, shape.width) >= kSmallestSide) {
-      place = Place{i + 1, shape.channels};
-    }
+    const Layer& layer = network.layers[i];
+    shape = network::OutputShape(layer, shape);
+    non_negative = NonNegativeBehind(layer, non_negative);
+    const bool activation =
+        std::holds_alternative<Relu>(layer.op) || std::holds_alternative<Residual>(layer.op);
+    if (!activation || (non_negative_only && !non_negative)) continue;
+    if (std::min(shape.height, shape.width) >= kSmallestSide) place = Place{i + 1, shape.channels};
   }
   return place;
 }
@@ -143,14 +154,14 @@ std::optional<Network> AddBatchNorms(const Network& network) {
 }
 
 std::optional<Network> Deepen(const Network& network) {
-  const std::optional<Place> place = LastLargePlace(network, EndsInRelu);
+  const std::optional<Place> place = LastLargePlace(network, /*non_negative_only=*/true);
   if (!place) return std::nullopt;
   const Conv conv = SameConv(place->channels);
   return WithLayers(network, place->index, {Layer{conv}, Layer{BatchNorm{}}, Layer{Relu{}}});
 }
 
 std::optional<Network> AddResidual(const Network& network) {
-  const std::optional<Place> place = LastLargePlace(network, EndsInActivation);
+  const std::optional<Place> place = LastLargePlace(network, /*non_negative_only=*/false);
   if (!place) return std::nullopt;
   const Conv conv = SameConv(place->channels);
   Residual block{.body = {{conv}, {BatchNorm{}}, {Relu{}}, {conv}, {BatchNorm{}}}};

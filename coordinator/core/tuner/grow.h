@@ -19,8 +19,9 @@ std::optional<network::Network> Widen(const network::Network& network, double fa
 // A batch_norm after each conv that has none, outside and inside residuals. None: all have one.
 std::optional<network::Network> AddBatchNorms(const network::Network& network);
 
-// conv 3x3 - batch_norm - relu with as many filters as there are channels, after the last relu at
-// which the image still has 7 pixels or more each way. None: there is no such place.
+// conv 3x3 - batch_norm - relu with as many filters as there are channels, after the last relu or
+// residual at which the image still has 7 pixels or more each way and no value is negative (else
+// the relu would change the function). None: there is no such place.
 std::optional<network::Network> Deepen(const network::Network& network);
 
 // Residual(conv 3x3 - batch_norm - relu - conv 3x3 - batch_norm), as many filters as there are

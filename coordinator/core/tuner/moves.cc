@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_format.h"
 #include "coordinator/core/tuner/grow.h"
-#include "coordinator/core/tuner/inheritance.h"
 #include "coordinator/core/tuner/offers.h"
 #include "coordinator/core/tuner/program_moves.h"
 
@@ -32,12 +31,15 @@ void Grow(Offers& offers, double factor) {
   std::optional<Network> wider = Widen(from.network, factor, kFiltersMax);
   if (!wider) return;
   const std::optional<Network> normed = AddBatchNorms(*wider);
+  const int narrowest = NarrowestConv(from.network);
+  const std::string what =
+      narrowest > 0
+          ? absl::StrFormat("convs get %.1f times the filters (from %d)", factor, narrowest)
+          : absl::StrFormat("hidden layers get %.1f times the units", factor);
   offers.Add(kWiden, With(from, normed ? *normed : *wider),
-             absl::StrFormat("error is %.2f times what the target allows; layers get %.1f times "
-                             "the filters and units (narrowest conv: %d)%s",
-                             ErrorRatio(offers.curve(), offers.task().target), factor,
-                             NarrowestConv(from.network),
-                             normed ? ", and each conv a batch_norm where it had none" : ""),
+             absl::StrFormat("error is %.2f times what the target allows; %s%s",
+                             ErrorRatio(offers.curve(), offers.task().target), what,
+                             normed ? " and each conv a batch_norm where it had none" : ""),
              kRiseTogether, {.scale = WidthShare(factor)});
 }
 
@@ -160,17 +162,17 @@ void Relax(Offers& offers) {
 
 void TrainLonger(Offers& offers, double factor, double scale) {
   Configuration next = offers.from();
-  int& epochs = next.training.epochs;
-  const int before = epochs;
+  const int before = next.training.epochs;
   const double longer = std::max(std::ceil(before * factor), before + 1.0);
-  epochs = std::max(before, static_cast<int>(std::min<double>(longer, kEpochsMax)));
+  const int epochs = std::max(before, static_cast<int>(std::min<double>(longer, kEpochsMax)));
   if (epochs == before) return;
-  const int to_train =
-      offers.inherits() ? Continued(offers.base(), next.training, false).epochs : epochs;
+  next.training.epochs = epochs;
   offers.Add(kTrainLonger, std::move(next),
-             absl::StrFormat("the last epoch gained %.4f and %.4f are missing: %d %s the %d so far",
-                             offers.curve().gain, offers.curve().distance, to_train,
-                             offers.inherits() ? "epochs on top of" : "epochs instead of", before),
+             absl::StrFormat("the last epoch gained %.4f and %.4f are missing: %s",
+                             offers.curve().gain, offers.curve().distance,
+                             offers.inherits()
+                                 ? "it trains on"
+                                 : absl::StrFormat("%d epochs instead of %d", epochs, before)),
              "validation goes on rising", {.scale = scale});
 }
 

@@ -33,7 +33,15 @@ double Offers::GainOf(const std::string& name, double scale) const {
 void Offers::Add(const std::string& name, network::Configuration next, std::string reason,
                  const std::string& sign, MoveOptions options) {
   if (PriorShare(kind_, name) <= 0) return;
-  if (inherits_) next.training = Continued(base_, next.training, options.keep_rate);
+  if (inherits_) {
+    const network::Training continued = Continued(base_, next.training, options.keep_rate);
+    if (!(continued == next.training)) {
+      absl::StrAppendFormat(&reason, "; from trial %d's weights, %s at a peak rate of %g",
+                            base_.number, EpochsText(continued.epochs),
+                            continued.optimizer.learning_rate);
+    }
+    next.training = continued;
+  }
   if (next == from()) return;
   Move move{.configuration = std::move(next),
             .name = name,

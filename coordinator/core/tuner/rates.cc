@@ -36,4 +36,12 @@ double UsualRate(const network::Configuration& configuration) {
   return kSgd * (1 - optimizer.momentum);
 }
 
+bool Anneals(const network::Training& training) {
+  constexpr double kNothing = 0.2;  // of the peak
+  const network::Schedule& schedule = training.schedule;
+  return (schedule.kind == network::ScheduleKind::kCosine ||
+          schedule.kind == network::ScheduleKind::kOneCycle) &&
+         schedule.final_factor <= kNothing;
+}
+
 }  // namespace trainyard::core

@@ -14,4 +14,7 @@ double RateOf(const TrialHistory& trial);
 // known, for a program and for SGD on a deep network without batch norm.
 double UsualRate(const network::Configuration& configuration);
 
+// Whether the rate falls to nothing by the end, where most of what such a run gains comes.
+bool Anneals(const network::Training& training);
+
 }  // namespace trainyard::core

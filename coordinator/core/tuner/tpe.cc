@@ -14,7 +14,7 @@
 namespace trainyard::core {
 namespace {
 
-constexpr double kGoodShare = 0.2;
+constexpr double kGoodShare = 0.15;
 constexpr int kGoodMax = 25;
 constexpr int kCandidates = 24;
 constexpr int kStartupMax = 10;  // random trials at first
@@ -63,9 +63,9 @@ Tpe::Density Tpe::DensityOf(size_t dimension,
   const double narrowest = 1 / std::min(100.0, 1 + static_cast<double>(units.size()));
   bool prior = false;
   for (size_t i = 0; i < units.size(); ++i) {
-    // As wide as the way to the further neighbour, or to the end of the range.
-    const double left = units[i] - (i == 0 ? 0 : units[i - 1]);
-    const double right = (i + 1 == units.size() ? 1 : units[i + 1]) - units[i];
+    // As wide as the way to the further neighbour.
+    const double left = i == 0 ? 0 : units[i] - units[i - 1];
+    const double right = i + 1 == units.size() ? 0 : units[i + 1] - units[i];
     const bool is_prior = !prior && units[i] == kPriorMean;
     prior = prior || is_prior;
     density.means.push_back(units[i]);
@@ -133,9 +133,9 @@ Point Tpe::Draw(uint64_t seed, int trial, int redraw) const {
 
 namespace {
 
-// So many trials are drawn at random before the first estimate: of a short job a third.
+// So many trials are drawn at random before the first estimate: of a short job half.
 int Startup(const TuningLimits& limits) {
-  return limits.max_trials == 0 ? kStartupMax : std::clamp(limits.max_trials / 3, 3, kStartupMax);
+  return limits.max_trials == 0 ? kStartupMax : std::clamp(limits.max_trials / 2, 3, kStartupMax);
 }
 
 class TpePolicy : public Search {

@@ -34,13 +34,6 @@ constexpr double kPlateauDrop = 0.2;
 constexpr double kPlateauGain = 1e-3;  // of the error: less is none
 constexpr double kBurst = 1.5;         // times the loss of the epoch before
 
-bool Anneals(const network::Training& training) {
-  const network::Schedule& schedule = training.schedule;
-  return (schedule.kind == network::ScheduleKind::kCosine ||
-          schedule.kind == network::ScheduleKind::kOneCycle) &&
-         schedule.final_factor <= 0.2;
-}
-
 Tweak TweakOf(const TrialHistory& trial, Finding finding, const char* move, std::string reason,
               std::string expectation) {
   return {.finding = std::move(finding),
@@ -97,7 +90,7 @@ std::optional<Correction> StopHopeless(const TuningTask& task, const TrialHistor
               absl::StrFormat("after %d of %d epochs at %.4f, with the best of luck it reaches "
                               "%.4f, short of %.4f",
                               curve.epochs, curve.planned, Shown(curve.best, task.target),
-                              Shown(hoped, task.target), task.target.bound));
+                              Shown(hoped, task.target), Shown(curve.bound, task.target)));
 }
 
 std::optional<Correction> StopOverfit(const TuningTask& task, const TrialHistory& trial,
@@ -202,13 +195,9 @@ std::optional<Correction> RescueTrial(const TuningTask& task, const TrialHistory
   optimizer.learning_rate /= 3;
   if (optimizer.learning_rate < kRateMin) return std::nullopt;
   optimizer.clip_norm = optimizer.clip_norm > 0 ? std::min(optimizer.clip_norm, 1.0) : 1.0;
-  Finding finding{.kind = FindingKind::kDiverged,
-                  .text = absl::StrFormat("the loss was no longer a number after %d good epochs at "
-                                          "learning rate %g",
-                                          ReadCurve(trial, task.target).epochs, before),
-                  .evidence = {{"learning_rate", before},
-                               {"epochs", static_cast<double>(trial.epochs.size())},
-                               {"rewinds", static_cast<double>(trial.rewinds)}}};
+  TrialHistory diverged = trial;  // what it would end as
+  diverged.result = TrialResult::kDiverged;
+  Finding finding = Diagnose(diverged, task.target);
   const std::string reason = absl::StrFormat(
       "back to the best checkpoint: learning rate %g instead of %g, and gradients clipped at norm "
       "1",

@@ -116,9 +116,7 @@ void ExpectRoundTrip(const Record& record) {
 
 TEST(StoredTest, EveryFieldOfAJobSurvives) { ExpectRoundTrip(Job()); }
 
-TEST(StoredTest, EveryFieldOfTheOthersSurvives) {
-  ExpectRoundTrip(core::Project{{1}, kText, "url", "branch", "commit", {2}, kText, true, 3});
-  ExpectRoundTrip(core::Push{{1}, {2}, "commit", core::PushState::kRefused, kText, {3}});
+TEST(StoredTest, EveryFieldOfATrialSurvives) {
   core::Trial trial{{1},     {2},
                     3,       core::TrialState::kDiverged,
                     kText,   Configuration(),
@@ -142,6 +140,11 @@ TEST(StoredTest, EveryFieldOfTheOthersSurvives) {
   ExpectRoundTrip(trial);
   trial.configuration = {.changes = {1, 2, "adam", 0.5, 1.5, 3, 4, 0.25}};
   ExpectRoundTrip(trial);
+}
+
+TEST(StoredTest, EveryFieldOfTheOthersSurvives) {
+  ExpectRoundTrip(core::Project{{1}, kText, "url", "branch", "commit", {2}, kText, true, 3});
+  ExpectRoundTrip(core::Push{{1}, {2}, "commit", core::PushState::kRefused, kText, {3}});
   core::Attempt attempt{{1},
                         {2},
                         {3},
@@ -220,7 +223,7 @@ void ExpectNamed(Enum last) {
 
 TEST(StoredTest, EveryEnumValueHasANameOfItsOwnThatLeadsBack) {
   ExpectNamed(core::TargetMetric::kValLoss);
-  ExpectNamed(core::FindingKind::kManual);
+  ExpectNamed(core::FindingKind::kSearch);
   ExpectNamed(core::PushState::kRefused);
   ExpectNamed(core::JobState::kCancelled);
   ExpectNamed(core::TrialState::kCancelled);

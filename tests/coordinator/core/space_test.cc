@@ -169,7 +169,10 @@ TEST(Space, DepthAddsBlocksAsWideAsWhatTheyArePutInto) {
   const Configuration set = At(first, dimensions, {2, 4});
   EXPECT_TRUE(CheckNetwork(set.network).empty());
   EXPECT_EQ(set.network.layers.size(), first.network.layers.size() + 2 * 3);
-  EXPECT_EQ(std::get<network::Conv>(set.network.layers[3].op).filters, 32);
+  for (const network::Layer& layer : set.network.layers) {
+    const auto* conv = std::get_if<network::Conv>(&layer.op);
+    EXPECT_TRUE(conv == nullptr || conv->filters == 32);
+  }
   EXPECT_EQ(Space(dimensions, first).Read(0, set), 2);
   EXPECT_EQ(Space(dimensions, first).Read(1, set), 4);
 }

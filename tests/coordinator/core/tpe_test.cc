@@ -65,7 +65,7 @@ TEST(Tpe, WaitsForTheTrialsThatItLearnsFrom) {
   advice = job.policy().Propose(job.task, 1);
   ASSERT_EQ(advice.next.size(), 1);
   EXPECT_THAT(advice.next[0].tweak.finding.text,
-              HasSubstr("expected improvement from 4 good of 19 trials"));
+              HasSubstr("expected improvement from 3 good of 19 trials"));
 }
 
 TEST(Tpe, KeepsAwayFromWhereTrialsDiverge) {
@@ -100,7 +100,7 @@ TEST(Tpe, PrefersTheChoiceThatDidBetter) {
   }
   const Space spaces(space, first);
   const Tpe tpe(spaces, observations);
-  EXPECT_EQ(tpe.good(), 6);
+  EXPECT_EQ(tpe.good(), 5);
   EXPECT_EQ(tpe.threshold(), 1);
   for (int redraw = 0; redraw < 50; ++redraw) EXPECT_EQ(tpe.Draw(1, 31, redraw)[0], 1);
 }

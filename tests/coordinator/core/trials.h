@@ -1,6 +1,8 @@
 // Trials with made up curves, for the tests of the tuner.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <vector>
 
 #include "coordinator/core/tuner/policy.h"
@@ -9,6 +11,7 @@
 namespace trainyard::core {
 
 inline const Target kTarget{.metric = TargetMetric::kValAccuracy, .bound = 0.91};
+inline const std::vector<double> kUnderfit = {.78, .85, .86};  // of a network that is too small
 
 // A trial of this configuration that came to an end, with these accuracies epoch by epoch.
 inline TrialHistory Trained(network::Configuration configuration, const std::vector<double>& train,
@@ -46,5 +49,23 @@ inline void Follow(TuningTask& task, const NextTrial& next, TrialHistory trial) 
 }
 
 inline const Policy& Tuner() { return PolicyOf(Algorithm::kDiagnose); }
+
+// Numbered, and the last one has just ended.
+inline TuningTask TaskWith(std::vector<TrialHistory> trials, TuningLimits limits = {}) {
+  TuningTask task{.target = kTarget, .limits = limits};
+  for (TrialHistory& trial : trials) {
+    trial.number = static_cast<int>(task.trials.size()) + 1;
+    task.trials.push_back(std::move(trial));
+  }
+  task.last = static_cast<int>(task.trials.size());
+  return task;
+}
+
+// The one trial that follows.
+inline NextTrial Next(const TuningTask& task) {
+  const Advice advice = Tuner().Propose(task, 1);
+  EXPECT_EQ(advice.next.size(), 1) << advice.stop;
+  return advice.next.empty() ? NextTrial{} : advice.next[0];
+}
 
 }  // namespace trainyard::core

@@ -20,24 +20,6 @@ namespace {
 using testing::Contains;
 using testing::HasSubstr;
 
-const std::vector<double> kUnderfit = {.78, .85, .86};
-
-TuningTask TaskWith(std::vector<TrialHistory> trials, TuningLimits limits = {}) {
-  TuningTask task{.target = kTarget, .limits = limits};
-  for (TrialHistory& trial : trials) {
-    trial.number = static_cast<int>(task.trials.size()) + 1;
-    task.trials.push_back(std::move(trial));
-  }
-  task.last = static_cast<int>(task.trials.size());
-  return task;
-}
-
-NextTrial Next(const TuningTask& task) {
-  const Advice advice = Tuner().Propose(task, 1);
-  EXPECT_EQ(advice.next.size(), 1) << advice.stop;
-  return advice.next.empty() ? NextTrial{} : advice.next[0];
-}
-
 std::vector<std::string> NamesOf(const TrialHistory& trial, TuningLimits limits = {}) {
   const TuningTask task = TaskWith({trial}, limits);
   std::vector<std::string> names;
@@ -270,64 +252,6 @@ TEST(Propose, StopsWhereNothingWasEverMeasured) {
   const Advice advice = Tuner().Propose(TaskWith({failed}), 1);
   EXPECT_TRUE(advice.next.empty());
   EXPECT_FALSE(advice.stop.empty());
-}
-
-// ---- Learning within the job ----
-
-// A trial on trial 1 by this move, expected to gain 0.02, that came to this.
-TrialHistory Outcome(const char* move, double best, double learning_rate) {
-  TrialHistory trial = Trial({best, best, best}, {best, best, best});
-  trial.configuration.training.optimizer.learning_rate = learning_rate;  // makes it another one
-  trial.current = trial.configuration;
-  trial.base = 1;
-  trial.move = move;
-  trial.expected_gain = 0.02;
-  return trial;
-}
-
-TEST(Experience, FollowsWhatCameOfWhatWasExpected) {
-  const Experience experience(
-      TaskWith({Trial({.8}, {.80}), Outcome(kWiden, .82, 1), Outcome(kDeepen, .80, 2),
-                Outcome(kDeepen, .80, 3), Outcome(kAugment, .86, 4), Outcome(kRelax, .70, 5)}));
-  EXPECT_NEAR(experience.Factor(kWiden), 1, 1e-9);      // as expected
-  EXPECT_NEAR(experience.Factor(kDeepen), 0.25, 1e-9);  // failed twice
-  EXPECT_NEAR(experience.Factor(kAugment), 1.5, 1e-9);  // paid three times as much
-  EXPECT_NEAR(experience.Factor(kRelax), 0.25, 1e-9);   // lost
-  EXPECT_EQ(experience.Factor(kAnneal), 1);
-}
-
-TEST(Experience, WhatRunsOrFailedForOtherReasonsTeachesNothingAndWhatBrokeDoes) {
-  TrialHistory running = Outcome(kWiden, .5, 1);
-  running.result = TrialResult::kRunning;
-  TrialHistory failed = Outcome(kDeepen, .5, 2);
-  failed.result = TrialResult::kFailed;
-  TrialHistory diverged = Outcome(kRaiseRate, .9, 3);
-  diverged.result = TrialResult::kDiverged;
-  const Experience experience(TaskWith({Trial({.8}, {.8}), running, failed, diverged}));
-  EXPECT_EQ(experience.Factor(kWiden), 1);
-  EXPECT_EQ(experience.Factor(kDeepen), 1);
-  EXPECT_NEAR(experience.Factor(kRaiseRate), 0.25, 1e-9);
-}
-
-TEST(Experience, AMoveThatFailedTwiceComesBehindOneThatPaid) {
-  const TrialHistory first = Trial(kUnderfit, kUnderfit);
-  EXPECT_EQ(Next(TaskWith({first})).tweak.move, kWiden);
-  const TuningTask taught = TaskWith({first, Outcome(kWiden, .85, 1), Outcome(kWiden, .86, 2)});
-  const NextTrial next = Next(taught);
-  EXPECT_NE(next.tweak.move, kWiden);
-  EXPECT_EQ(next.base, 1);
-  const TuningTask paid = TaskWith({first, Outcome(kWiden, .86, 1), Outcome(kResidual, .87, 2)});
-  EXPECT_EQ(Next(paid).tweak.move, kWiden);  // halved, and yet the largest
-  const TuningTask both = TaskWith(
-      {first, Outcome(kWiden, .85, 1), Outcome(kWiden, .85, 2), Outcome(kResidual, .90, 3)});
-  EXPECT_EQ(Next(both).tweak.move, kResidual);
-}
-
-TEST(Experience, WhatIsExpectedIsScaledByIt) {
-  const TrialHistory first = Trial(kUnderfit, kUnderfit);
-  const double before = Next(TaskWith({first})).tweak.expected_gain;
-  const double after = Next(TaskWith({first, Outcome(kWiden, .86, 1)})).tweak.expected_gain;
-  EXPECT_NEAR(after, before / 2, 1e-9);
 }
 
 // ---- Whatever comes ----

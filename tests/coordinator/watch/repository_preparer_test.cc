@@ -77,6 +77,25 @@ TEST_F(RepositoryPreparerTest, WhatTheSpecSaysWinsAndTheRestIsFoundOut) {
   EXPECT_THAT(ProgramOf(*request).command(), ElementsAre("sh", "-c", "python3 other.py --fast"));
 }
 
+TEST_F(RepositoryPreparerTest, APersonDecidesAboutOneTrialAtATime) {
+  repository_.Write("train.py", kProgram);
+  repository_.Write("trainyard.yaml", "program: {}\ntune: {parallel: 2}\n");
+  EXPECT_TRUE(Prepare().ok());
+  EXPECT_EQ(std::string(Prepare({.manual = true}).status().message()),
+            "trainyard.yaml:2:18: tune.parallel: found 2 in a manual job, expected 1: a person "
+            "decides about one trial after the other");
+}
+
+TEST_F(RepositoryPreparerTest, ASpaceIsForProgramsThatTakeChanges) {
+  repository_.Write("train.sh", "echo\n");
+  repository_.Write("trainyard.yaml",
+                    "program: {command: sh train.sh, framework: other}\n"
+                    "tune: {space: {changes.lr: [0.1, 0.2]}}\n");
+  EXPECT_THAT(std::string(Prepare().status().message()),
+              HasSubstr("trainyard.yaml:2:15: tune.space: found a space for a program that takes "
+                        "no changes from outside"));
+}
+
 TEST_F(RepositoryPreparerTest, ARepositoryThatIsNotClearIsRefusedWithWhatWasSeen) {
   repository_.Write("fit_a.py", kProgram);
   repository_.Write("fit_b.py", kProgram);

@@ -281,7 +281,8 @@ std::string RestartFields(const v1::Job& job, const Style& style) {
   for (const v1::Trial& trial : job.trials()) {
     for (int i = 0; i + 1 < trial.attempts_size(); ++i) {
       const v1::Attempt& ended = trial.attempts(i);
-      if (ended.finishing() != trial.attempts(i + 1).finishing()) continue;  // it was done
+      if (ended.state() == v1::ATTEMPT_STATE_COMPLETED) continue;  // it was done, perhaps to a rung
+      if (ended.finishing() != trial.attempts(i + 1).finishing()) continue;
       out += Field(style, out.empty() ? "restarts" : "",
                    fmt::format("trial {}, attempt {} at step {}: {}", trial.number(),
                                ended.number(), ended.step(), CleanLine(ended.cause())));

@@ -68,12 +68,16 @@ bool LiveView::Add(const v1::Event& event) {
   if (event.trial() == 0) return false;
   latest_ = event.trial();
   Trial& trial = trials_[latest_];
+  // A trial that was halted at a rung goes on, to a later epoch than it was to: no restart.
+  const int planned = Planned(latest_);
+  const bool starts = kind == "attempt_started" || kind == "attempt_restarted";
+  const bool promoted = starts && planned > 0 && trial.epoch >= planned;
   if (kind == "checkpoint") {
     trial.checkpoint = Cut(CleanLine(event.message()), 40);
-  } else if (kind == "attempt_started" || kind == "attempt_restarted") {
+  } else if (starts) {
     if (phase_ == "queued") phase_.clear();
     trial.phase = "training";
-    trial.restarts += kind == "attempt_restarted";
+    trial.restarts += kind == "attempt_restarted" && !promoted;
   } else if (kind == "attempt_lost") {
     trial.phase = "restarting";
   } else if (kind == "trial_ended") {
@@ -81,9 +85,6 @@ bool LiveView::Add(const v1::Event& event) {
   } else if (event.has_epoch()) {
     AddEpoch(event, trial);
   }
-  // A trial that was halted at a rung goes on to a later epoch than it was to.
-  const int planned = Planned(latest_);
-  const bool promoted = kind == "attempt_started" && planned > 0 && trial.epoch >= planned;
   return kind == "trial_started" || kind == "adjustment" || promoted;
 }
 

@@ -276,15 +276,19 @@ v1::Trial ToProto(const core::State& state, const core::Trial& trial, JobDetail 
   }
   message.set_until_epoch(trial.until_epoch);
   if (trial.gained) message.set_gained(*trial.gained);
-  int attempts = 0;
+  int restarts = 0;
+  bool goes_on = true;  // the first attempt, and the one after a rung of a search: no restart
   int64_t uncounted_ms = 0;
   for (const auto& [id, attempt] : state.attempts) {
     if (attempt.trial != trial.id) continue;
-    if (!attempt.finishing) ++attempts;
+    if (!attempt.finishing) {
+      restarts += goes_on ? 0 : 1;
+      goes_on = attempt.state == core::AttemptState::kCompleted;
+    }
     if (!attempt.ended()) uncounted_ms += attempt.live.training_ms;
     if (detail == JobDetail::kFull) *message.add_attempts() = ToProto(state, attempt);
   }
-  message.set_restarts(std::max(0, attempts - 1));
+  message.set_restarts(restarts);
   message.set_training_ms(trial.training_ms + uncounted_ms);
   const core::Job* job = Find(state.jobs, trial.job);
   const Best best =

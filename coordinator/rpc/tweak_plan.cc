@@ -127,9 +127,10 @@ v1::TweakJobResponse Forecast(const core::State& state, const core::Job& job) {
   const std::string why = advice.stop.empty() ? "" : absl::StrCat(": ", advice.stop);
   response.set_effect(
       absl::StrCat(core::Going(state, job).empty() ? "" : "if what runs now ended as it is, ",
-                   !job.request.tuning.enabled ? "the job would end: tuning is off"
-                   : starts.empty()            ? absl::StrCat("nothing would follow", why)
-                                               : starts));
+                   !job.request.tuning.enabled
+                       ? "the job would end: tuning is off. With tuning it would go on so"
+                   : starts.empty() ? absl::StrCat("nothing would follow", why)
+                                    : starts));
   return response;
 }
 

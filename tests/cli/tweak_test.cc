@@ -59,6 +59,8 @@ v1::Job SearchingJob() {
   grown.set_gained(0.0411);
   *grown.add_adjustments() = LowerRate(1, 1240, true);
   *grown.add_adjustments() = LowerRate(2, 1900, false);
+  grown.add_attempts()->set_state(v1::ATTEMPT_STATE_COMPLETED);  // at a rung
+  grown.add_attempts()->set_state(v1::ATTEMPT_STATE_RUNNING);
   v1::Trial halted = job.trials(0);
   halted.set_number(3);
   halted.set_state(v1::TRIAL_STATE_HALTED);
@@ -162,6 +164,7 @@ TEST_F(TweakTest, TheJobShowsWhatMadeATrialAndWhatWasChangedWhileItRan) {
                 "             trial 2 from about step 1900 on: train.lr 0.02 -> 0.002 "
                 "(plateau: no progress in 3\n"
                 "             epochs), on its way\n"));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("restarts   "))) << "to go on from a rung is none";
   for (const int width : {80, 100, 120}) {
     Style style;
     style.terminal = true;
@@ -290,11 +293,12 @@ TEST_F(ParallelViewTest, WhatHasEndedOrHaltedLeavesAndWhatIsPromotedComesBack) {
   for (const int trial : {2, 3, 4}) Tell("attempt_started", trial);
   Epoch(3, 2, 0.5);
   EXPECT_THAT(Block(), Contains(HasSubstr("trials 2, 4 of 8"))) << "trial 3 halts after 2 epochs";
-  EXPECT_TRUE(Tell("attempt_started", 3)) << "it goes on: its length is to be asked for";
+  EXPECT_TRUE(Tell("attempt_restarted", 3)) << "it goes on: its length is to be asked for";
   v1::Job promoted = SearchingJob();
   promoted.mutable_trials(2)->set_until_epoch(0);
   view.SetJob(promoted);
   EXPECT_THAT(Block(), Contains(HasSubstr("trials 2, 3, 4 of 8")));
+  EXPECT_THAT(Block(), Not(Contains(HasSubstr("restart")))) << "to go on is no restart";
   Tell("trial_ended", 2);
   Tell("trial_ended", 4);
   EXPECT_THAT(Block(), Contains(HasSubstr("trial 3 of 8")));

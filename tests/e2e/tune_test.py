@@ -2,12 +2,19 @@
 and keep what they learned, jobs that a person decides about, and what is said where the target is not met."""
 
 import os
+import subprocess
 
-from yard import YardTest, main
+from yard import CLI, YardTest, main
 
 TINY = """
     - conv: {filters: 1, kernel: 5, stride: 4}
     - relu
+    - flatten
+    - dense: 4"""
+SMALL = """
+    - conv: {filters: 2, kernel: 3, padding: same}
+    - relu
+    - max_pool: 4
     - flatten
     - dense: 4"""
 
@@ -32,7 +39,7 @@ class Tune(YardTest):
 class InFlight(Tune):
 
     def long(self):
-        spec = self.spec(epochs=60)
+        spec = self.spec(epochs=1000)
         return spec.replace("  lr: 0.02", "  lr: 0.02\n  schedule: constant")
 
     def test_a_running_trial_is_changed_without_a_restart_and_a_restart_repeats_it(self):
@@ -101,11 +108,36 @@ class InFlight(Tune):
         self.assertEqual([len(t["epochs"]) > 0 for t in shown["trials"]], [True, True])
         self.assertEqual(shown["trials"][1]["tweak"]["finding"], "manual")
 
+    def test_of_changes_at_the_same_time_none_undoes_another(self):
+        self.yard.start()
+        job = self.yard.submit(self.long())
+        self.yard.wait_for_epoch(job, 1)
+        wanted = ("train.momentum=0.5", "train.weight_decay=0.001", "train.label_smoothing=0.1", "train.clip_norm=1")
+        calls = [subprocess.Popen([CLI, "tweak", str(job), "--set", what], env=self.yard.environment, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) for what in wanted]
+        accepted = 0
+        for call in calls:
+            _, problem = call.communicate()
+            accepted += call.returncode == 0
+            if call.returncode != 0:
+                self.assertIn("on its way", problem)
+        self.assertGreater(accepted, 0)
+        changed = self.settled(job, accepted)
+        self.assertEqual([len(a["tweak"]["changes"]) for a in changed["adjustments"]], [1] * accepted)
+        self.yard.cli("job", "cancel", str(job))
+
 
 class Search(Tune):
 
-    WORKERS = 2
+    WORKERS = 0  # launched; those of start() are there before the job is
     IMAGES = 600
+
+    def start(self):
+        self.yard.start()
+        for name in ("one", "two"):
+            self.yard.start_worker(name)
+        self.yard.wait_until(lambda: [w["state"] for w in self.yard.json("worker", "list")["workers"]] == ["IDLE"] * 2,
+                             "two workers to be idle")
 
     def space(self, algorithm, max_trials):
         return ("{algorithm: %s, parallel: 2, max_trials: %d, seed: 7, eta: 2, min_epochs: 1, "
@@ -113,19 +145,20 @@ class Search(Tune):
                 (algorithm, max_trials))
 
     def test_a_search_runs_trials_in_parallel_and_lets_the_best_go_on(self):
-        self.yard.start()
-        job = self.yard.submit(self.tuned(self.space("asha", 5), epochs=4, filters=2))
-        self.yard.wait_until(lambda: len(self.running(job)) == 2, "two trials to run at once")
+        self.start()
+        job = self.yard.submit(self.tuned(self.space("asha", 5), epochs=4, filters=4))
         shown = self.yard.wait_for_end(job)
         self.assertEqual(shown["state"], "JOB_STATE_BELOW_TARGET", shown["reason"])
         trials = shown["trials"]
         self.assertEqual(len(trials), 5)
+        self.assertEqual(len({t["attempts"][0]["worker"] for t in trials[:2]}), 2, "a worker for each of them")
         epochs = sorted(len(t["epochs"]) for t in trials)
+        self.assertEqual([int(t["restarts"]) for t in trials], [0] * 5, "to go on from a rung is none")
         self.assertLess(epochs[0], epochs[-1], "few go on to the last epoch: %s" % epochs)
         self.assertEqual(len({(t["configuration"]["training"]["optimizer"]["learning_rate"]) for t in trials[1:]}), 4)
         # The same again, from the same seed, and other workers' luck: the same trials.
         again = self.yard.wait_for_end(self.yard.submit(
-            self.tuned(self.space("asha", 5), epochs=4, filters=2), "--again"))
+            self.tuned(self.space("asha", 5), epochs=4, filters=4), "--again"))
         self.assertEqual([t["configuration"] for t in again["trials"]], [t["configuration"] for t in trials])
         self.assertEqual([len(t["epochs"]) for t in again["trials"]], [len(t["epochs"]) for t in trials])
 
@@ -133,8 +166,8 @@ class Search(Tune):
         return [t for t in self.yard.job(job)["trials"] if t["state"] == "TRIAL_STATE_RUNNING"]
 
     def test_with_several_running_the_one_to_change_has_to_be_named(self):
-        self.yard.start()
-        job = self.yard.submit(self.tuned(self.space("random", 2), epochs=60, filters=2))
+        self.start()
+        job = self.yard.submit(self.tuned(self.space("random", 2), epochs=5000, filters=4))
         self.yard.wait_until(lambda: len(self.running(job)) == 2, "two trials to run at once")
         refused = self.yard.cli("tweak", str(job), "--set", "train.lr=0.003", expect=2)
         self.assertIn("trials 1, 2 are running", refused.stderr)
@@ -144,7 +177,7 @@ class Search(Tune):
         self.yard.cli("job", "cancel", str(job))
 
     def test_a_space_that_cannot_be_searched_is_refused(self):
-        self.yard.start()
+        self.start()
         good = self.space("random", 2)
         for bad, text in ((good.replace("min: 0.001", "min: 1"), "train.lr"),
                           (good.replace("[1, 2]", "[]"), "network.width"),
@@ -170,13 +203,15 @@ class Grow(Tune):
 
     def test_a_network_that_is_too_small_grows_keeps_its_weights_and_meets_the_target(self):
         self.yard.start()
-        job = self.yard.submit(self.tuned("{enabled: true}", epochs=2, target="0.6", layers=TINY))
+        job = self.yard.submit(self.tuned("{enabled: true}", epochs=4, target="0.9", layers=SMALL))
         shown = self.yard.wait_for_end(job)
         self.assertEqual(shown["state"], "JOB_STATE_SUCCEEDED", shown["reason"])
-        grown = [t for t in shown["trials"] if int(t["inherited_from"]) > 0]
-        self.assertTrue(grown, "no trial took over weights")
+        grown = [t for t in shown["trials"] if int(t["inherited_from"]) > 0 and
+                 any(change["path"].startswith("network.") for change in t["tweak"]["changes"])]
+        self.assertTrue(grown, "no network grew from another one's weights")
         child = grown[0]
         parent = shown["trials"][int(child["inherited_from"]) - 1]
+        self.assertGreater(int(child["parameters"]), int(parent["parameters"]))
         self.assertGreater(child["epochs"][0]["val_accuracy"], parent["epochs"][0]["val_accuracy"],
                            "it starts where its parent was, not from chance")
         for trial in shown["trials"][1:]:

@@ -29,12 +29,15 @@ std::string Spent(const State& state, const Job& job) {
   return "";
 }
 
-// How many of the last trials came no closer than one before them.
+// How many of the last trials came no closer than one before them. Of trials in parallel only
+// those count that are surely over when the next one starts, whichever is faster.
 int WithoutProgress(const State& state, const Job& job) {
   int since = 0;
   std::optional<double> best;
+  const int counted = static_cast<int>(job.trials.size()) + 1 - job.request.tuning.parallel;
   for (const TrialId id : job.trials) {
-    if (!state.trials.at(id).ended()) continue;
+    const Trial& trial = state.trials.at(id);
+    if (!trial.ended() || trial.number > counted) continue;
     const std::optional<double> value = BestValue(state, job, id);
     const bool better = value && (!best || Better(job.request.target, *value, *best));
     since = better ? 0 : since + 1;

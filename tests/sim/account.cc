@@ -28,6 +28,18 @@ void World::Missing(const Claim& claim, const std::string& sha256) {
 void World::Account(const Event& event, const State& before, const Result& result) {
   for (const std::string& violation : CheckState(state_)) Violation(violation);
   for (const std::string& violation : CheckDelta(before, state_, result)) Violation(violation);
+  for (const TrialId id : result.changes.trials) {
+    const Trial& trial = state_.trials.at(id);
+    const auto earlier = before.trials.find(id);
+    if (earlier == before.trials.end()) continue;
+    const Trial& then = earlier->second;
+    if (trial.state == TrialState::kHalted && then.state != trial.state) Count("trial halted");
+    if (then.state == TrialState::kHalted && trial.going()) Count("trial promoted");
+    if (trial.rewinds > then.rewinds) Count("trial rewound");
+    if (trial.adjustments.size() <= then.adjustments.size()) continue;
+    const bool manual = trial.adjustments.back().tweak.finding.kind == FindingKind::kManual;
+    if (!manual) Count(trial.adjustments.back().stop ? "trial ended early" : "tuner adjusted");
+  }
   // Only the claim that was handed out last may add rows and checkpoints.
   const auto written = [&](TrialId trial) {
     std::visit(

@@ -25,6 +25,24 @@ void World::PlanPools(Random& plan) {
   }
 }
 
+// A job that searches a space, on rungs or not.
+void PlanSearch(Random& plan, JobRequest& request) {
+  TuningLimits& tuning = request.tuning;
+  constexpr Algorithm kAlgorithms[] = {Algorithm::kRandom, Algorithm::kTpe, Algorithm::kAsha};
+  tuning.algorithm = kAlgorithms[plan.Between(0, 2)];
+  tuning.parallel = static_cast<int>(plan.Between(1, 3));
+  tuning.max_trials = static_cast<int>(plan.Between(3, 7));
+  tuning.eta = 2;
+  if (request.configuration.IsProgram()) {
+    tuning.space = {{.path = "changes.width", .min = 1, .max = 4}};
+    request.configuration.changes.epochs = 4;
+    return;
+  }
+  request.configuration.training.epochs = 4;
+  tuning.space = {{.path = "train.lr", .min = 0.01, .max = 1.5, .log = true},
+                  {.path = "network.width", .min = 0.5, .max = 4, .step = 0.5}};
+}
+
 void World::PlanJobs() {
   Random plan(options_.seed ^ 0x706c616e);
   PlanPools(plan);
@@ -48,6 +66,8 @@ void World::PlanJobs() {
     request.needs.priority = static_cast<int>(plan.Between(0, 2));
     request.manual = plan.Chance(20);
     request.tuning.parallel = plan.Chance(30) ? 2 : 1;
+    if (plan.Chance(30)) PlanSearch(plan, request);
+    if (request.tuning.algorithm != Algorithm::kDiagnose) request.budget.trials = 0;
     request.tuning.inherit = plan.Chance(80);
     request.tuning.patience = plan.Chance(20) ? 2 : 0;
     request.again = true;

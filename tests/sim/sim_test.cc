@@ -46,8 +46,8 @@ void ExpectSameWork(uint64_t seed, const Report& disturbed, const Report& calm) 
     }
     if (actual.touched) continue;
     ASSERT_EQ(actual.state, expected.state) << "seed " << seed << " job " << key;
-    ASSERT_EQ(actual.model, expected.model) << "seed " << seed << " job " << key;
     ASSERT_EQ(actual.trials.size(), expected.trials.size()) << "seed " << seed << " job " << key;
+    ASSERT_EQ(actual.model, expected.model) << "seed " << seed << " job " << key;
     for (size_t i = 0; i < trials; ++i) {
       ASSERT_TRUE(actual.trials[i].configuration == expected.trials[i].configuration);
       ASSERT_EQ(actual.trials[i].rows.size(), expected.trials[i].rows.size())
@@ -114,6 +114,10 @@ TEST_P(Seeds, EverythingEndsAsIfNothingHadHappened) {
                            "people meddle",
                            "adjusted",
                            "adjustment refused",
+                           "trial ended early",
+                           "trial halted",
+                           "trial promoted",
+                           "trial rewound",
                            "blob shared",
                            "shutdown"}) {
     EXPECT_GT(coverage[name], 0) << name;

@@ -46,6 +46,7 @@ class Surroundings {
 
   virtual void Exited(int process, core::ExitKind kind, int number) = 0;
   virtual void Violation(const std::string& what) = 0;
+  virtual bool ordered() const = 0;  // messages of a session arrive in order, as on a real one
 };
 
 class Worker {

@@ -36,6 +36,7 @@ class World : public Surroundings {
   void Missing(const core::Claim& claim, const std::string& sha256) override;
   void Exited(int process, core::ExitKind kind, int number) override;
   void Violation(const std::string& what) override;
+  bool ordered() const override { return !unordered_; }
 
  private:
   // A process and its connection.

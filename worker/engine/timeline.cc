@@ -41,8 +41,10 @@ uint64_t DigestOf(const Timeline::Settings& settings) {
   return digest;
 }
 
+std::string NameOf(size_t number) { return "adjustment " + std::to_string(number) + ": "; }
+
 [[noreturn]] void Fail(size_t number, const std::string& problem) {
-  throw Error("adjustment " + std::to_string(number) + ": " + problem);
+  throw Error(NameOf(number) + problem);
 }
 
 Timeline::Settings SettingsOf(const network::Configuration& configuration) {
@@ -50,6 +52,14 @@ Timeline::Settings SettingsOf(const network::Configuration& configuration) {
 }
 
 }  // namespace
+
+void CheckConfiguration(const network::Configuration& configuration, const std::string& whose) {
+  std::vector<network::Problem> problems = network::CheckNetwork(configuration.network);
+  if (problems.empty()) {
+    problems = network::CheckTraining(configuration.training, configuration.network);
+  }
+  if (!problems.empty()) throw Error(whose + problems[0].path + ": " + problems[0].message);
+}
 
 Timeline::Timeline(network::Configuration configuration, int64_t steps_per_epoch,
                    const std::vector<Adjustment>& adjustments)
@@ -91,12 +101,7 @@ Timeline::Entry Timeline::MakeEntry(Adjustment adjustment) const {
                      std::to_string(adjustment.step) + ", expected one at the end of an epoch of " +
                      std::to_string(steps_per_epoch_) + " steps");
   }
-  const network::Network& network = adjustment.configuration.network;
-  std::vector<network::Problem> problems = network::CheckNetwork(network);
-  if (problems.empty()) {
-    problems = network::CheckTraining(adjustment.configuration.training, network);
-  }
-  if (!problems.empty()) Fail(number, problems[0].path + ": " + problems[0].message);
+  CheckConfiguration(adjustment.configuration, NameOf(number));
   Settings settings = SettingsOf(adjustment.configuration);
   const uint64_t digest = DigestOf(settings);
   return {std::move(adjustment), std::move(settings), digest};

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "network/training.h"
@@ -16,6 +17,9 @@
 #include "worker/engine/checkpoint.h"
 
 namespace trainyard::engine {
+
+// Throws kernels::Error, saying `whose` and what is wrong first, where something is.
+void CheckConfiguration(const network::Configuration& configuration, const std::string& whose);
 
 class Timeline {
  public:

@@ -40,15 +40,6 @@ bool AllFinite(const kernels::ProgramState& state) {
          AllFinite(state.moment2);
 }
 
-void CheckConfiguration(const network::Configuration& configuration) {
-  std::vector<network::Problem> problems = network::CheckNetwork(configuration.network);
-  if (problems.empty()) {
-    problems = network::CheckTraining(configuration.training, configuration.network);
-  }
-  if (problems.empty()) return;
-  throw Error(problems[0].path + ": " + problems[0].message);
-}
-
 void Expect(bool same, const std::string& what, const std::string& found,
             const std::string& expected) {
   if (same) return;
@@ -157,7 +148,7 @@ class Trainer::Impl {
 
  private:
   static network::Configuration Checked(const network::Configuration& configuration) {
-    CheckConfiguration(configuration);
+    CheckConfiguration(configuration, "");
     return configuration;
   }
   static std::vector<int32_t> AllOf(const Dataset& dataset) {

@@ -185,7 +185,6 @@ TEST_P(AdjustTest, KilledAtRandomAndAdjustedAtRandomEndsWithTheBytesOfTheListInH
     for (const Adjustment& adjustment : adjustments) {
       to_offer.emplace_back(static_cast<int64_t>(random() % (adjustment.step + 1)), adjustment);
     }
-    to_offer.front().first = std::max<int64_t>(to_offer.front().first, 1);
     Remains remains;
     // Nobody can offer a change of the first step to a trial that runs; it has to have it.
     while (remains.adjustments.size() < adjustments.size() &&

@@ -245,7 +245,8 @@ std::string InTheWay(const State& state, const Trial& trial, const network::Conf
     return absl::StrCat("an earlier change of trial ", trial.number,
                         " is still on its way to the worker: try again in a moment");
   }
-  if (!trial.adjustments.empty() && trial.adjustments.back().stop) {
+  const bool ends = !trial.adjustments.empty() && trial.adjustments.back().stop;
+  if (ends || state.attempts.at(trial.attempt).cause == Cause::kTweaked) {
     return absl::StrCat("trial ", trial.number, " is about to end");
   }
   const int done = LiveEpochs(state, trial.id);

@@ -25,6 +25,7 @@
 #include "coordinator/core/tuner/confusion.h"
 #include "coordinator/core/tuner/curve.h"
 #include "coordinator/core/tuner/rates.h"
+#include "network/shapes.h"
 
 namespace trainyard::core {
 namespace {
@@ -44,6 +45,7 @@ constexpr int64_t kErrorsPerPair = 1;  // fewer errors than pairs of classes say
 constexpr double kWorseLabels = 0.05;  // validation above training accuracy
 constexpr double kMostErrors = 0.5;
 constexpr double kLossRise = 0.05;
+constexpr int64_t kParametersToTell = 2'000;
 
 // All that the rules look at.
 struct Signs {
@@ -65,9 +67,14 @@ struct Signs {
     return curve.loss_falls && curve.last_loss < kFell * curve.first_loss &&
            curve.first_loss < kAboveChance * curve.chance_loss;
   }
+  // So few values learn next to nothing, whatever the labels and the rate.
+  bool TooSmallToTell() const {
+    return !trial.current.IsProgram() &&
+           network::ParameterCount(trial.current.network) < kParametersToTell;
+  }
   // What never learned although it predicts all kinds of classes, or the rate is a usual one.
   bool LabelsLookRandom() const {
-    return NeverLearned() && !Slow() &&
+    return NeverLearned() && !Slow() && !TooSmallToTell() &&
            (AtUsualRate() ||
             (confusion.prediction_spread >= kEvenPredictions && curve.dead_units < kDead));
   }
@@ -91,7 +98,8 @@ bool Signs::Unhindered() const {
 std::string RateTooHigh(const Signs& s) {
   const double rate = RateOf(s.trial);
   const Curve& curve = s.curve;
-  if (s.NeverLearned() && !s.Slow() && !s.LabelsLookRandom()) {
+  const bool small = s.TooSmallToTell() && s.AtUsualRate();
+  if (s.NeverLearned() && !s.Slow() && !s.LabelsLookRandom() && !small) {
     return absl::StrFormat(
         "the loss is at %.3f after %d epochs at learning rate %g, where a guess has %.3f%s: steps "
         "too large to learn anything",
@@ -151,7 +159,8 @@ std::string RateTooLow(const Signs& s) {
 std::string LabelNoise(const Signs& s) {
   const Confusion& confusion = s.confusion;
   const int64_t pairs = int64_t{confusion.classes} * (confusion.classes - 1);
-  const bool enough = confusion.classes > 2 && confusion.errors >= kErrorsPerPair * pairs;
+  const bool enough = confusion.classes > 2 && confusion.errors >= kErrorsPerPair * pairs &&
+                      !s.TooSmallToTell();
   if (enough && confusion.error_spread >= kEvenErrors) {
     return absl::StrFormat(
         "%d errors are spread evenly over all pairs of the %d classes (evenness %.2f of 1, where "

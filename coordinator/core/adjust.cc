@@ -64,6 +64,12 @@ bool Unsettled(const Trial& trial) {
 std::string AdjustTrial(Turn& turn, TrialId id, Adjustment adjustment) {
   Trial& trial = turn.Change(id);
   if (adjustment.step == 0) adjustment.step = StepAhead(turn.state, trial, turn.now_ms);
+  // More epochs are of no use beyond the last one's end.
+  const int done = LiveEpochs(turn.state, id);
+  if (adjustment.at_epoch && done > 0 && trial.epochs() > 0) {
+    const int64_t steps_per_epoch = LiveRow(turn.state, id, done)->step / done;
+    adjustment.step = std::min(adjustment.step, steps_per_epoch * trial.epochs());
+  }
   if (!trial.adjustments.empty()) {
     adjustment.step = std::max(adjustment.step, trial.adjustments.back().step);
   }

@@ -189,6 +189,16 @@ Cause Effective(const Attempt& attempt, Cause cause) {
   return stopping && !decided ? attempt.cause : cause;
 }
 
+// Something stopped the one before; from a rung a trial just goes on.
+bool Repeats(const State& state, const Attempt& attempt) {
+  for (auto entry = state.attempts.rbegin(); entry != state.attempts.rend(); ++entry) {
+    const Attempt& before = entry->second;
+    if (before.trial != attempt.trial || before.number >= attempt.number) continue;
+    return before.cause != Cause::kEpochsDone;
+  }
+  return false;
+}
+
 }  // namespace
 
 AttemptId QueueAttempt(Turn& turn, TrialId trial_id, bool finishing, int64_t pause_ms) {
@@ -237,7 +247,7 @@ void GiveAttempt(Turn& turn, AttemptId id, WorkerId worker_id) {
   if (trial.state == TrialState::kQueued) trial.state = TrialState::kRunning;
   if (job.state == JobState::kQueued) turn.Change(job.id).state = JobState::kRunning;
 
-  const bool again = attempt.number > 1 && !attempt.finishing;
+  const bool again = !attempt.finishing && Repeats(turn.state, attempt);
   const std::string where = continues         ? absl::StrCat(" from step ", from->step)
                             : from != nullptr ? " with the weights of an earlier trial"
                                               : " from the start";

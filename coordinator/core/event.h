@@ -211,8 +211,9 @@ struct Metrics {
   // Zero: not told.
   double gradient_norm =
       0;                    // L2 of the whole gradient before clipping, mean over the epoch's steps
-  double update_ratio = 0;  // L2 of the last step's update over L2 of the weights
-  double dead_units = 0;    // share of hidden filters and units without a gradient in the last step
+  double update_ratio = 0;  // L2 of the update of the last whole batch over L2 of the weights
+  double dead_units =
+      0;  // share of hidden filters and units without a gradient in the last whole batch
   bool operator==(const Metrics& other) const {
     return std::memcmp(this, &other, sizeof *this) == 0;
   }

@@ -38,9 +38,14 @@ void CompareWithEarlier(Turn& turn, const Epoch& row) {
 bool EpochsMissing(const State& state, const Attempt& attempt, int64_t step) {
   const Trial& trial = state.trials.at(attempt.trial);
   if (trial.configuration.IsProgram()) return false;
-  const Adjustment* last = trial.adjustments.empty() ? nullptr : &trial.adjustments.back();
-  if (last != nullptr && last->stop && step >= last->step) return false;
-  return LiveEpochs(state, trial.id) < trial.epochs();
+  int epochs = trial.configuration.training.epochs;
+  for (const Adjustment& adjustment : trial.adjustments) {
+    if (adjustment.step > step) break;  // it has not come to that
+    if (adjustment.stop) return false;
+    epochs = adjustment.configuration.training.epochs;
+  }
+  if (trial.until_epoch > 0) epochs = std::min(epochs, trial.until_epoch);
+  return LiveEpochs(state, trial.id) < epochs;
 }
 
 void UpdateBest(Turn& turn, JobId id) {

@@ -1,4 +1,4 @@
-// `target`, `tune`, `budget` and `checkpoint`: when a job has met its aim and when it must end.
+// `target`, `budget` and `checkpoint`: when a job has met its aim and when it must end.
 #include <fmt/format.h>
 
 #include <charconv>
@@ -77,7 +77,36 @@ void ReadShortTarget(const YamlNode& node, v1::Target* target, SpecProblems* pro
 
 }  // namespace
 
-void ReadTarget(const Section& root, v1::Target* target, SpecProblems* problems) {
+namespace {
+
+// How many validation images there are decides what accuracy is sure of.
+void ReadConfidence(const Section& section, bool program, v1::Target* target,
+                    SpecProblems* problems) {
+  constexpr double kLeast = 0.5;
+  constexpr double kMost = 0.999;
+  const YamlNode* node = section.Find("confidence");
+  double confidence = 0;
+  if (node == nullptr || !ReadReal(*node, section.PathOf("confidence"), &confidence, problems)) {
+    return;
+  }
+  if (target->metric() != v1::Target::VAL_ACCURACY) {
+    section.Problem("confidence",
+                    Describe(*node) + " of val_loss, expected it of val_accuracy only");
+  } else if (program) {
+    section.Problem("confidence", Describe(*node) +
+                                      " of a program, whose validation images are not known, "
+                                      "expected none");
+  } else if (!(confidence >= kLeast && confidence <= kMost)) {
+    section.Problem("confidence", fmt::format("found {}, expected a number from {} to {}",
+                                              confidence, kLeast, kMost));
+  } else {
+    target->set_confidence(confidence);
+  }
+}
+
+}  // namespace
+
+void ReadTarget(const Section& root, bool program, v1::Target* target, SpecProblems* problems) {
   target->set_metric(v1::Target::VAL_ACCURACY);
   target->set_bound(kTargetAccuracy);
   const YamlNode* node = root.Find("target");
@@ -105,22 +134,7 @@ void ReadTarget(const Section& root, v1::Target* target, SpecProblems* problems)
   if (value && ReadReal(*value, section.PathOf(ours), &bound, problems)) {
     SetBound(*value, section.PathOf(ours), bound, target, problems);
   }
-}
-
-void ReadTune(const Section& root, v1::Tune* tune, SpecProblems* problems) {
-  constexpr int kTrialsMax = 10'000;
-  bool enabled = true;
-  int32_t max_trials = kMaxTrials;
-  const YamlNode* node = root.Find("tune");
-  if (node != nullptr && node->kind == Kind::kScalar) {  // `tune: false`
-    ReadBoolean(*node, "tune", &enabled, problems);
-  } else {
-    Section section(node, "tune", "tune", problems);
-    section.Boolean("enabled", &enabled);
-    section.Integer("max_trials", 1, kTrialsMax, &max_trials);
-  }
-  tune->set_enabled(enabled);
-  tune->set_max_trials(max_trials);
+  ReadConfidence(section, program, target, problems);
 }
 
 void ReadBudget(const Section& root, v1::Budget* budget, SpecProblems* problems) {

@@ -313,22 +313,26 @@ std::vector<Layer> ReadLayers(const YamlNode& node, const std::string& path,
 
 }  // namespace
 
-void ReadNetwork(const Section& root, network::Network* network, SpecProblems* problems) {
-  if (!root.Require("network", "a map with the layers")) return;
-  const YamlNode& node = *root.Find("network");
+void ReadNetworkValue(const YamlNode& node, const std::string& path, network::Network* network,
+                      SpecProblems* problems) {
   if (node.kind == Kind::kSequence) {
-    network->layers = ReadLayers(node, "network.layers", problems);
+    network->layers = ReadLayers(node, path + ".layers", problems);
     return;
   }
-  Section section(&node, "network", "network", problems);
+  Section section(&node, path, "network", problems);
   if (const YamlNode* input = section.Find("input")) {
     v1::Image image;
-    ReadImage(*input, "network.input", &image, problems);
+    ReadImage(*input, section.PathOf("input"), &image, problems);
     network->input = {image.channels(), image.height(), image.width()};
   }
   if (section.Require("layers", "a list of layers")) {
-    network->layers = ReadLayers(*section.Find("layers"), "network.layers", problems);
+    network->layers = ReadLayers(*section.Find("layers"), section.PathOf("layers"), problems);
   }
+}
+
+void ReadNetwork(const Section& root, network::Network* network, SpecProblems* problems) {
+  if (!root.Require("network", "a map with the layers")) return;
+  ReadNetworkValue(*root.Find("network"), "network", network, problems);
 }
 
 }  // namespace trainyard::coordinator

@@ -13,10 +13,25 @@ using Kind = YamlNode::Kind;
 
 constexpr size_t kOverrideBytesMax = 65'536;
 constexpr size_t kSegmentsMax = 100;
+constexpr std::string_view kSpace = "tune.space.";
 
 // "network.layers[3].conv" -> network, layers, 3, conv; nothing if it is no such path.
 std::optional<std::vector<std::string>> SplitPath(std::string_view path) {
   std::vector<std::string> segments;
+  if (path.starts_with(kSpace)) {
+    // A dimension's path is one key; a whole network to choose from is entered as any other.
+    std::string_view key = path.substr(kSpace.size());
+    std::string_view last = key.substr(std::min(key.size(), key.rfind('.') + 1));
+    const auto& range = SpecSectionNamed("range").keys;
+    const bool entered = std::find(range.begin(), range.end(), last) != range.end();
+    if (key.empty()) return std::nullopt;
+    if (!key.starts_with("network[")) {
+      if (entered && last.size() < key.size()) key.remove_suffix(last.size() + 1);
+      segments = {"tune", "space", std::string(key)};
+      if (entered) segments.emplace_back(last);
+      return segments;
+    }
+  }
   std::string segment;
   bool closed = false;  // just behind a ]
   for (size_t i = 0; i <= path.size(); ++i) {

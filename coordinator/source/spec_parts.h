@@ -39,15 +39,21 @@ void ReadProgram(const Section& root, v1::Program* program, network::ProgramChan
 
 // spec_network.cc
 void ReadNetwork(const Section& root, network::Network* network, SpecProblems* problems);
+// A list of layers, or a map with `layers`.
+void ReadNetworkValue(const YamlNode& node, const std::string& path, network::Network* network,
+                      SpecProblems* problems);
 
 // spec_training.cc
 void ReadTraining(const Section& root, network::Training* training, SpecProblems* problems);
 
 // spec_limits.cc
-void ReadTarget(const Section& root, v1::Target* target, SpecProblems* problems);
-void ReadTune(const Section& root, v1::Tune* tune, SpecProblems* problems);
+void ReadTarget(const Section& root, bool program, v1::Target* target, SpecProblems* problems);
 void ReadBudget(const Section& root, v1::Budget* budget, SpecProblems* problems);
 void ReadCheckpoint(const Section& root, v1::CheckpointPolicy* checkpoint, SpecProblems* problems);
+
+// spec_tune.cc: of a job whose trial 1 is `first`.
+void ReadTune(const Section& root, const network::Configuration& first, v1::Tune* tune,
+              SpecProblems* problems);
 
 // spec_resources.cc
 void ReadResources(const Section& root, v1::Resources* resources, SpecProblems* problems);

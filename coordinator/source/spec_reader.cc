@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <charconv>
 
+#include "coordinator/convert/tuning.h"
+#include "coordinator/core/tuner/space.h"
 #include "coordinator/source/spec_override.h"
 #include "coordinator/source/spec_parts.h"
+#include "proto/spec_convert.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -26,6 +29,20 @@ const YamlNode* Step(const YamlNode* node, std::string_view segment, bool index)
   if (segment == "shortcut") return node->Find("projection");
   // A short form: the value itself stands for this key.
   return segment == "layers" && node->kind == Kind::kSequence ? node : nullptr;
+}
+
+// In tune.space a key is a path itself: leaves in `rest` what stands behind it. Null: elsewhere.
+const YamlNode* EnterSpace(std::string_view path, const YamlNode& node, std::string_view* rest) {
+  constexpr std::string_view kSpace = "tune.space.";
+  if (!path.starts_with(kSpace) || path.size() - rest->size() != kSpace.size() - 1) return nullptr;
+  const YamlEntry* longest = nullptr;
+  for (const YamlEntry& entry : node.entries) {
+    if (!rest->substr(1).starts_with(entry.key)) continue;
+    if (longest == nullptr || entry.key.size() > longest->key.size()) longest = &entry;
+  }
+  if (longest == nullptr) return nullptr;
+  rest->remove_prefix(1 + longest->key.size());
+  return &longest->value;
 }
 
 void AddProblems(const std::vector<network::Problem>& found, const SpecOrigin& origin,
@@ -57,21 +74,38 @@ void ReadSections(const YamlNode& root, JobSpec* spec, SpecProblems* problems) {
   } else {
     ReadNative(section, spec, problems);
   }
-  ReadTarget(section, &spec->target, problems);
-  ReadTune(section, &spec->tune, problems);
+  ReadTarget(section, IsProgramSpec(root), &spec->target, problems);
+  ReadTune(section, spec->configuration, &spec->tune, problems);
   ReadBudget(section, &spec->budget, problems);
   ReadCheckpoint(section, &spec->checkpoint, problems);
   ReadResources(section, &spec->resources, problems);
 }
 
 // All that the network's and the training's own checks find with what is known so far.
-std::vector<network::Problem> CheckConfiguration(const network::Configuration& configuration) {
+std::vector<network::Problem> CheckNative(const network::Configuration& configuration) {
   const network::Network& network = configuration.network;
   bool known = network.input != network::Shape{} && network.classes != 0;
   auto problems = known ? CheckNetwork(network) : CheckLayers(network);
   auto training = CheckTraining(configuration.training, network);
   problems.insert(problems.end(), training.begin(), training.end());
   return problems;
+}
+
+// Trial 1, then what a search would make of it.
+std::vector<network::Problem> CheckConfiguration(JobSpec* spec) {
+  const network::Configuration& first = spec->configuration;
+  auto problems = first.IsProgram() ? CheckChanges(first.changes) : CheckNative(first);
+  if (!problems.empty()) return problems;
+  // All networks to choose from look at the same images.
+  const v1::Network images = trainyard::ToProto(
+      network::Network{.input = first.network.input, .classes = first.network.classes});
+  for (v1::Dimension& dimension : *spec->tune.mutable_space()) {
+    for (v1::Network& network : *dimension.mutable_networks()) {
+      *network.mutable_input() = images.input();
+      network.set_classes(images.classes());
+    }
+  }
+  return core::CheckSpace(FromTune(spec->tune).space, first);
 }
 
 }  // namespace
@@ -85,6 +119,8 @@ Place SpecOrigin::Find(const std::string& path) const {
   const YamlNode* node = &root_;
   std::string_view rest = path;
   while (!rest.empty()) {
+    if (const YamlNode* dimension = EnterSpace(path, *node, &rest)) node = dimension;
+    if (rest.empty()) break;
     bool index = rest[0] == '[';
     if (rest[0] == '.' || index) rest.remove_prefix(1);
     std::string_view segment = rest.substr(0, rest.find_first_of(index ? "]" : ".["));
@@ -118,11 +154,10 @@ absl::StatusOr<ParsedSpec> ReadSpec(const SpecText& text) {
   const bool program = IsProgramSpec(*root);
   parsed.origin = SpecOrigin(text, *std::move(root));
   network::Configuration& configuration = parsed.spec.configuration;
-  if (program) {
-    AddProblems(CheckChanges(configuration.changes), parsed.origin, &problems);
-  } else if (configuration.network.classes = parsed.spec.data.classes();
-             !configuration.IsProgram() || problems.list().empty()) {
-    AddProblems(CheckConfiguration(configuration), parsed.origin, &problems);
+  if (!program) configuration.network.classes = parsed.spec.data.classes();
+  // Without layers that could be read there is nothing to check.
+  if (program || !configuration.IsProgram() || problems.list().empty()) {
+    AddProblems(CheckConfiguration(&parsed.spec), parsed.origin, &problems);
   }
   absl::Status status = parsed.origin.Error(problems.list());
   if (!status.ok()) return status;
@@ -143,7 +178,7 @@ absl::Status CompleteSpec(const v1::Data& data, ParsedSpec* parsed) {
   parsed->spec.data = data;
   network.input = input;
   network.classes = data.classes();
-  return parsed->origin.Error(CheckConfiguration(parsed->spec.configuration));
+  return parsed->origin.Error(CheckConfiguration(&parsed->spec));
 }
 
 }  // namespace trainyard::coordinator

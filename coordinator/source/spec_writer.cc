@@ -9,6 +9,7 @@
 #include <string>
 
 #include "coordinator/source/spec_values.h"
+#include "proto/spec_convert.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -322,14 +323,81 @@ void WriteChanges(Emitter& out, const network::ProgramChanges& changes) {
 
 // ---- Limits ------------------------------------------------------------------------------------
 
-void WriteLimits(Emitter& out, const JobSpec& spec) {
-  bool accuracy = spec.target.metric() != v1::Target::VAL_LOSS;
-  Entry(out, "target",
-        std::string(accuracy ? "val_accuracy >= " : "val_loss <= ") + Real(spec.target.bound()));
-  out << YAML::Key << "tune" << YAML::Value << Flow << BeginMap;
-  Entry(out, "enabled", spec.tune.enabled());
-  Entry(out, "max_trials", spec.tune.max_trials());
+void WriteTarget(Emitter& out, const v1::Target& target) {
+  const bool accuracy = target.metric() != v1::Target::VAL_LOSS;
+  if (target.confidence() == 0) {
+    Entry(out, "target",
+          std::string(accuracy ? "val_accuracy >= " : "val_loss <= ") + Real(target.bound()));
+    return;
+  }
+  out << YAML::Key << "target" << YAML::Value << Flow << BeginMap;
+  Entry(out, "metric", accuracy ? "val_accuracy" : "val_loss");
+  Entry(out, accuracy ? "at_least" : "at_most", target.bound());
+  Entry(out, "confidence", target.confidence());
   out << EndMap;
+}
+
+void WriteDimension(Emitter& out, const v1::Dimension& dimension) {
+  out << YAML::Key << dimension.path() << YAML::Value;
+  if (!dimension.networks().empty()) {
+    out << BeginSeq;
+    for (const v1::Network& network : dimension.networks()) {
+      WriteLayers(out, trainyard::FromProto(network).layers);
+    }
+    out << EndSeq;
+    return;
+  }
+  if (!dimension.choices().empty()) {
+    out << Flow << BeginSeq;
+    for (const std::string& choice : dimension.choices()) out << choice;
+    out << EndSeq;
+    return;
+  }
+  out << Flow << BeginMap;
+  Entry(out, "min", dimension.min());
+  Entry(out, "max", dimension.max());
+  if (dimension.log()) Entry(out, "log", true);
+  if (dimension.step() != 0) Entry(out, "step", dimension.step());
+  out << EndMap;
+}
+
+const char* Word(v1::Tune::Algorithm algorithm) {
+  switch (algorithm) {
+    case v1::Tune::RANDOM:
+      return "random";
+    case v1::Tune::TPE:
+      return "tpe";
+    case v1::Tune::ASHA:
+      return "asha";
+    default:
+      return "diagnose";
+  }
+}
+
+void WriteTune(Emitter& out, const v1::Tune& tune) {
+  out << YAML::Key << "tune" << YAML::Value << BeginMap;
+  Entry(out, "enabled", tune.enabled());
+  Entry(out, "max_trials", tune.max_trials());
+  Entry(out, "algorithm", Word(tune.algorithm()));
+  // Zero in specs that were stored before there was a choice.
+  if (tune.parallel() != 0) Entry(out, "parallel", tune.parallel());
+  Entry(out, "patience", tune.patience());
+  Entry(out, "inherit", tune.inherit());
+  Entry(out, "in_flight", tune.in_flight());
+  Entry(out, "seed", tune.seed());
+  if (tune.eta() != 0) Entry(out, "eta", tune.eta());
+  if (tune.min_epochs() != 0) Entry(out, "min_epochs", tune.min_epochs());
+  if (!tune.space().empty()) {
+    out << YAML::Key << "space" << YAML::Value << BeginMap;
+    for (const v1::Dimension& dimension : tune.space()) WriteDimension(out, dimension);
+    out << EndMap;
+  }
+  out << EndMap;
+}
+
+void WriteLimits(Emitter& out, const JobSpec& spec) {
+  WriteTarget(out, spec.target);
+  WriteTune(out, spec.tune);
   const v1::Budget& budget = spec.budget;
   if (budget.trials() != 0 || budget.time_ms() != 0 || budget.epochs() != 0) {
     out << YAML::Key << "budget" << YAML::Value << Flow << BeginMap;

@@ -31,6 +31,9 @@ absl::StatusOr<network::Configuration> ApplyToConfiguration(
   // Through the written form, so that a tweak is read and checked exactly as a spec is.
   JobSpec tweaked = FromProto(spec);
   tweaked.configuration = base;
+  // The space of a search is one of trial 1's.
+  tweaked.tune.clear_space();
+  tweaked.tune.set_algorithm(v1::Tune::DIAGNOSE);
   auto parsed = ReadSpec({WriteSpec(tweaked), "proposal", overrides});
   if (!parsed.ok()) return parsed.status();
   if (base.IsProgram()) return parsed->spec.configuration;

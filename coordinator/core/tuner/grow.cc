@@ -30,12 +30,14 @@ void EachConv(std::vector<Layer>& layers, Visit visit) {
   }
 }
 
-// The same filters grow to the same filters, so that both sides of a residual still agree.
+// The same filters grow to the same filters, so that both sides of a residual still agree. A factor
+// below 1 shrinks them.
 int Grown(int filters, double factor, int groups, int filters_max) {
-  if (filters >= filters_max) return filters;
+  if (filters >= filters_max && factor >= 1) return filters;
   const int multiple = std::lcm(groups, 4);
   const int wanted = static_cast<int>(std::lround(filters * factor));
-  const int rounded = (wanted + multiple - 1) / multiple * multiple;
+  const int rounded = std::max(1, (wanted + multiple - 1) / multiple) * multiple;
+  if (factor < 1) return std::min(filters, rounded);
   return std::max(filters, std::min(rounded, filters_max / multiple * multiple));
 }
 

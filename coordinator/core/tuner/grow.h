@@ -10,8 +10,8 @@
 namespace trainyard::core {
 
 // Every conv `factor` times as many filters (a multiple of its groups and of 4, at most
-// `filters_max`), and hidden dense layers as many units. Convs that must agree, in residuals, grow
-// alike. None: nothing can grow.
+// `filters_max`), and hidden dense layers as many units; below 1, as many fewer. Convs that must
+// agree, in residuals, grow alike. None: nothing changes.
 std::optional<network::Network> Widen(const network::Network& network, double factor,
                                       int filters_max);
 

@@ -4,11 +4,12 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/core/tuner/allowed.h"
 #include "coordinator/core/tuner/changes.h"
 #include "coordinator/core/tuner/curve.h"
 #include "coordinator/core/tuner/diagnose.h"
 #include "coordinator/core/tuner/moves.h"
-#include "network/shapes.h"
+#include "coordinator/core/tuner/search.h"
 
 namespace trainyard::core {
 namespace {
@@ -48,20 +49,6 @@ bool Tried(const TuningTask& task, const network::Configuration& configuration) 
   return std::any_of(task.trials.begin(), task.trials.end(), [&](const TrialHistory& trial) {
     return trial.configuration == configuration;
   });
-}
-
-bool Allowed(const TuningTask& task, const network::Configuration& configuration) {
-  const network::Network& network = configuration.network;
-  if (configuration.IsProgram()) return network::CheckChanges(configuration.changes).empty();
-  if (!network::CheckNetwork(network).empty()) return false;
-  if (!network::CheckTraining(configuration.training, network).empty()) return false;
-  const TuningLimits& limits = task.limits;
-  if (limits.max_parameters > 0 && network::ParameterCount(network) > limits.max_parameters) {
-    return false;
-  }
-  return limits.max_training_bytes <= 0 ||
-         network::TrainingBytes(network, configuration.training.batch_size) <=
-             limits.max_training_bytes;
 }
 
 class CurvePolicy : public Policy {
@@ -110,7 +97,7 @@ class CurvePolicy : public Policy {
                   Advice& advice) {
     for (Move& move : Moves(base, finding, task)) {
       FitBudget(task, move.configuration);
-      if (Tried(task, move.configuration) || !Allowed(task, move.configuration)) continue;
+      if (Tried(task, move.configuration) || !Allowed(task.limits, move.configuration)) continue;
       NextTrial& next = advice.next.emplace_back();
       next.base = base.number;
       next.tweak = {.finding = finding,
@@ -127,7 +114,8 @@ class CurvePolicy : public Policy {
 
 }  // namespace
 
-const Policy& PolicyOf(Algorithm) {
+const Policy& PolicyOf(Algorithm algorithm) {
+  if (algorithm != Algorithm::kDiagnose) return SearchPolicy(algorithm);
   static const CurvePolicy policy;
   return policy;
 }

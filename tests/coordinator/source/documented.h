@@ -9,6 +9,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -86,11 +87,25 @@ void ForEachKey(const YamlNode& node, const std::string& path, const Visit& visi
   }
 }
 
-// `file` with a map that nothing takes where `path` points, such as data.train[0].
-inline nlohmann::json Spoiled(nlohmann::json file, const std::string& path) {
-  std::string pointer = "/";
-  for (char c : path) pointer += c == '.' || c == '[' ? "/" : c == ']' ? "" : std::string(1, c);
-  file[nlohmann::json::json_pointer(pointer)] = {{"nonsense", {1}}};
+// `file` with a map that nothing takes where `path` points, such as data.train[0]. A key may have
+// dots and indices itself, such as those of tune.space.
+inline nlohmann::json Spoiled(nlohmann::json file, std::string_view path) {
+  nlohmann::json* node = &file;
+  while (!path.empty()) {
+    if (path[0] == '.') path.remove_prefix(1);
+    if (path[0] == '[') {
+      node = &node->at(std::stoul(std::string(path.substr(1))));
+      path.remove_prefix(path.find(']') + 1);
+      continue;
+    }
+    std::string longest;
+    for (const auto& [key, value] : node->items()) {
+      if (path.starts_with(key) && key.size() > longest.size()) longest = key;
+    }
+    node = &node->at(longest);
+    path.remove_prefix(longest.size());
+  }
+  *node = {{"nonsense", {1}}};
   return file;
 }
 

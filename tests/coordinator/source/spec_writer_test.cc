@@ -6,6 +6,7 @@
 #include <random>
 
 #include "coordinator/source/spec_keys.h"
+#include "proto/spec_convert.h"
 #include "tests/coordinator/source/spec_sample.h"
 
 namespace trainyard::coordinator {
@@ -25,8 +26,8 @@ class Generator {
     bool accuracy = Chance();
     spec.target.set_metric(accuracy ? v1::Target::VAL_ACCURACY : v1::Target::VAL_LOSS);
     spec.target.set_bound(Real(0.01, 1));
-    spec.tune.set_enabled(Chance());
-    spec.tune.set_max_trials(Whole(1, 30));
+    if (accuracy && Chance()) spec.target.set_confidence(Real(0.5, 0.999));
+    FillTune(spec.configuration, &spec.tune);
     if (Chance()) spec.budget.set_trials(Whole(1, 99));
     if (Chance()) spec.budget.set_time_ms(Whole(1'000, 1'000'000'000));
     if (Chance()) spec.budget.set_epochs(Whole(1, 9'999));
@@ -77,6 +78,39 @@ class Generator {
     if (Chance()) {
       for (const char* name : {"no", "3", "T-shirt/top"}) data.add_class_names(name);
       data.set_classes(3);
+    }
+  }
+
+  void FillTune(const network::Configuration& first, v1::Tune* tune) {
+    tune->set_enabled(Chance());
+    tune->set_max_trials(Whole(1, 30));
+    tune->set_parallel(Whole(1, 256));
+    tune->set_patience(Whole(0, 9));
+    tune->set_inherit(Chance());
+    tune->set_in_flight(Chance());
+    tune->set_seed(random_());
+    tune->set_eta(Whole(2, 9));
+    tune->set_min_epochs(Whole(1, 9));
+    tune->set_algorithm(v1::Tune::DIAGNOSE);
+    if (Chance()) return;
+    const bool long_enough = tune->eta() * tune->min_epochs() <= first.training.epochs;
+    tune->set_algorithm(static_cast<v1::Tune::Algorithm>(Whole(2, long_enough ? 4 : 3)));
+    v1::Dimension* rate = tune->add_space();
+    rate->set_path("train.lr");
+    rate->set_min(Real(1e-6, 0.1));
+    rate->set_max(Real(0.1, 10));
+    rate->set_log(Chance());
+    if (!rate->log() && Chance()) rate->set_step(Real(1e-6, 1e-2));
+    v1::Dimension* flip = tune->add_space();
+    flip->set_path("train.augmentation.flip");
+    for (const char* choice : {"true", "false"}) flip->add_choices(choice);
+    if (Chance()) return;
+    v1::Dimension* networks = tune->add_space();
+    networks->set_path("network");
+    for (int units = 1; units <= Whole(1, 3); ++units) {
+      network::Network network{.classes = first.network.classes, .layers = Layers(0)};
+      network.layers.push_back({network::Dense{.units = units}});
+      *networks->add_networks() = trainyard::ToProto(network);
     }
   }
 

@@ -62,6 +62,17 @@ TEST_F(TweakOverridesTest, TheBaseIsTheProposalNotTheSpec) {
   EXPECT_EQ(tweaked->training.batch_size, 64);
 }
 
+// The space names layers of trial 1, which a later network may no longer have.
+TEST_F(TweakOverridesTest, ASearchedJobIsTweakedLikeAnyOther) {
+  spec_.mutable_tune()->set_algorithm(v1::Tune::RANDOM);
+  v1::Dimension* dimension = spec_.mutable_tune()->add_space();
+  dimension->set_path("network.layers[17].conv.filters");
+  dimension->set_max(8);
+  const auto tweaked = ApplyToConfiguration(spec_, base_, {"train.epochs=9"});
+  ASSERT_TRUE(tweaked.ok()) << tweaked.status();
+  EXPECT_EQ(tweaked->training.epochs, 9);
+}
+
 TEST_F(TweakOverridesTest, OnlyNetworkAndTrainingMayChange) {
   for (const char* text : {"data.format=cifar", "target=0.5", "name=other", "budget.trials=1"}) {
     const auto tweaked = ApplyToConfiguration(spec_, base_, {text});

@@ -2,11 +2,19 @@
 // place in it, and what is new starts so that the child gives the parent's logits, where the
 // mathematics allows it.
 //
-//   wider      Net2Wider (Chen et al., "Net2Net", 2016)
-//   deeper     identity-initialised conv, batch norm, dense and residual blocks (Net2Deeper; Wei et
-//              al., "Network Morphism", 2016)
+//   wider      new filters and units start with fresh weights, of which nothing is read at first:
+//              what comes behind has zeros for them. One map of channels goes through norms, pools,
+//              flatten, sums and groups, as in Net2Net (Chen et al., 2016), which repeats old
+//              filters instead; that learned less in as many epochs.
+//   deeper     conv, batch norm and dense layers as the identity (Net2DeeperNet, ibid.), a residual
+//              with a silent body; a dense layer in front of another also as the pair of signs that
+//              a relu lets through: relu(z) - relu(-z) = z
 //   kernels    the parent's in the middle of zeros
-//   others     dropout, activation slopes, groups: weights are kept, logits may change
+//   others     what matches is taken over; fewer filters are the first ones, and logits change
+//
+// Momentum of SGD goes with its weights, as if the new ones had always been zero or unread. Moments
+// of AdamW start anew: its steps are counted from 0 again, and so its bias correction is made for
+// moments that were zero then.
 #pragma once
 
 #include <string>
@@ -19,10 +27,11 @@
 namespace trainyard::engine {
 
 struct Inheritance {
-  kernels::ProgramState state;  // the child's, in canonical layout; moments may be empty: zeros
-  bool preserving = false;      // the child gives the parent's logits, but for rounding
-  std::vector<std::string>
-      lines;  // what became of the layers, for logs: "layers.0.conv: 16 of 32 filters taken over"
+  kernels::ProgramState state;  // the child's, in canonical layout
+  // The child evaluates to the parent's logits, but for rounding. Training differs: dropout and the
+  // batch's statistics of a batch norm that was put in act from the first step.
+  bool preserving = false;
+  std::vector<std::string> lines;  // for logs: "layers.0: 16 of 32 filters taken over"
 };
 
 // `parent` is the network that `checkpoint` was made with; `child` is valid, takes the same images

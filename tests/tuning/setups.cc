@@ -59,10 +59,10 @@ Sound SoundOf(const std::string& name) {
     return {true, 0, OptimizerKind::kSgd, 0.1, ScheduleKind::kOneCycle, 0.885};
   }
   if (name == "plain") {
-    return {false, 64, OptimizerKind::kSgd, 0.03, ScheduleKind::kCosine, 0.99};
+    return {false, 64, OptimizerKind::kSgd, 0.03, ScheduleKind::kCosine, 0.85};
   }
   if (name == "adamw") {
-    return {false, 64, OptimizerKind::kAdamW, 0.002, ScheduleKind::kConstant, 0.99};
+    return {false, 64, OptimizerKind::kAdamW, 0.002, ScheduleKind::kConstant, 0.855};
   }
   throw kernels::Error("setup: found \"" + name + "\", expected small, batch_norm, plain or adamw");
 }

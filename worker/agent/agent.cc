@@ -95,6 +95,8 @@ void Agent::On(v1::CoordinatorMessage message) {
       return OnStart(std::move(*message.mutable_start()));
     case v1::CoordinatorMessage::kStop:
       return OnStop(message.stop());
+    case v1::CoordinatorMessage::kAdjust:
+      return OnAdjust(std::move(*message.mutable_adjust()));
     case v1::CoordinatorMessage::kSuperseded:
       return OnSuperseded(message.superseded());
     case v1::CoordinatorMessage::kShutdown:
@@ -155,6 +157,14 @@ void Agent::OnStop(const v1::Stop& stop) {
   spdlog::info("{}: told to stop: {}", Describe(stop.attempt()), stop.reason());
   StopAttempt({stop.checkpoint(), true, stop.reason()},
               Clock::now() + milliseconds(stop.grace_ms()));
+}
+
+void Agent::OnAdjust(v1::Adjust adjust) {
+  for (const auto& attempt : {current_.get(), next_.get()}) {
+    if (attempt == nullptr || !SameAttempt(attempt->start.attempt(), adjust.attempt())) continue;
+    attempt->control->Adjust(std::move(*adjust.mutable_adjustment()));
+    return;
+  }
 }
 
 void Agent::StopAttempt(StopRequest request, Clock::time_point give_up_at) {

@@ -89,6 +89,7 @@ class Agent {
   void On(Refused refused);
   void OnStart(v1::Start start);
   void OnStop(const v1::Stop& stop);
+  void OnAdjust(v1::Adjust adjust);
   void OnSuperseded(const v1::Superseded& superseded);
   void Launch(std::unique_ptr<Attempt> attempt);
   void StopAttempt(StopRequest request, Clock::time_point give_up_at);

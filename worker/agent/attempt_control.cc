@@ -38,6 +38,21 @@ bool AttemptControl::Sleep(std::chrono::milliseconds duration, Wish until) const
   return !changed_.wait_for(lock, duration, [&] { return wish_.load() >= until; });
 }
 
+void AttemptControl::Adjust(v1::Adjustment adjustment) {
+  std::lock_guard lock(mutex_);
+  std::erase_if(adjustments_,
+                [&](const auto& waiting) { return waiting.number() == adjustment.number(); });
+  adjustments_.push_back(std::move(adjustment));
+  adjusted_ = true;
+}
+
+std::vector<v1::Adjustment> AttemptControl::TakeAdjustments() {
+  if (!adjusted_) return {};  // asked in every step
+  std::lock_guard lock(mutex_);
+  adjusted_ = false;
+  return std::exchange(adjustments_, {});
+}
+
 void AttemptControl::Raise(Wish wish) {
   if (wish <= wish_.load()) return;
   wish_.store(wish);

@@ -1,8 +1,9 @@
 // The wire between an attempt's thread and the rest of the worker: what is wanted of it, and how
 // far it is. Thread-safe.
 //
-//   agent:  control.RequestStop(...); control.Abandon(...);
+//   agent:  control.RequestStop(...); control.Abandon(...); control.Adjust(...);
 //   runner: if (control.wish() != Wish::kContinue) ...; control.set_step(steps);
+//           for (auto& adjustment : control.TakeAdjustments()) ...
 //   session, at each renewal: control.step(), control.phase()
 #pragma once
 
@@ -14,6 +15,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "trainyard/v1/worker.pb.h"
 
@@ -50,6 +52,11 @@ class AttemptControl {
   // Waits for `duration`, or less if the wish becomes at least `until`. True: the wish is below it.
   bool Sleep(std::chrono::milliseconds duration, Wish until) const;
 
+  // Changes in mid-run, as they come; the same one is sent again until it is answered. Whoever
+  // trains takes them between two steps, so that none slips in between a step and its reports.
+  void Adjust(v1::Adjustment adjustment);
+  std::vector<v1::Adjustment> TakeAdjustments();
+
   // Progress, for renewals.
   void set_step(int64_t step) { step_.store(step, std::memory_order_relaxed); }
   int64_t step() const { return step_.load(std::memory_order_relaxed); }
@@ -76,11 +83,13 @@ class AttemptControl {
   std::atomic<Wish> wish_{Wish::kContinue};
   std::atomic<int64_t> step_{0};
   std::atomic<int> phase_{v1::PHASE_LOADING};
+  std::atomic<bool> adjusted_{false};  // something waits to be taken
 
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   std::optional<StopRequest> stop_;
   std::string reason_;
+  std::vector<v1::Adjustment> adjustments_;
   int64_t next_id_ = 0;
   struct Waiting {
     Wish at;

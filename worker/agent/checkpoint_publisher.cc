@@ -51,6 +51,7 @@ void CheckpointPublisher::Add(engine::Checkpoint checkpoint, bool last) {
             .epoch = checkpoint.epoch,
             .end_of_epoch = checkpoint.end_of_epoch,
             .last = last};
+  for (const auto& adjusted : checkpoint.adjusted) item.adjusted_at.push_back(adjusted.step);
   item.checkpoint = std::move(checkpoint);
   Enqueue(std::move(item));
 }
@@ -202,6 +203,7 @@ bool CheckpointPublisher::Publish(Item& item) {
   report->set_epoch(item.epoch);
   report->set_end_of_epoch(item.end_of_epoch);
   report->set_final(item.last);
+  for (const int64_t step : item.adjusted_at) report->add_adjusted_at(step);
   uplink_.Report(std::move(message), control_);
   spdlog::info("{}: checkpoint of step {} stored, {} bytes", Describe(attempt_), item.step,
                bytes.size());

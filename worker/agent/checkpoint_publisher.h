@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "trainyard/v1/worker.pb.h"
 #include "worker/agent/attempt_control.h"
@@ -66,6 +67,7 @@ class CheckpointPublisher {
     int epoch = 0;
     bool end_of_epoch = false;
     bool last = false;
+    std::vector<int64_t> adjusted_at;
     std::optional<engine::Checkpoint> checkpoint;  // until it is serialised
     std::string bytes, sha256;                     // once serialised; no bytes where packed
     std::string file;                              // once written

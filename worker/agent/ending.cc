@@ -18,6 +18,17 @@ Ending EndingOf(const absl::Status& error, const AttemptControl& control, int64_
           std::string(error.message())};
 }
 
+v1::WorkerMessage AdjustReportOf(const v1::AttemptRef& attempt, int number, bool taken,
+                                 int64_t step) {
+  v1::WorkerMessage message;
+  v1::AdjustReport* report = message.mutable_adjusted();
+  *report->mutable_attempt() = attempt;
+  report->set_number(number);
+  report->set_taken(taken);
+  report->set_step(step);
+  return message;
+}
+
 Ending Stopped(CheckpointPublisher& publisher, const AttemptControl& control, int64_t step,
                bool with_checkpoint, const std::string& folder) {
   using Drained = CheckpointPublisher::Drained;
@@ -48,6 +59,7 @@ std::optional<v1::AttemptEnded> Conclude(const v1::Start& start, const AttemptCo
   ended.set_outcome(ending.outcome);
   ended.set_message(std::move(ending.message));
   ended.set_step(step);
+  for (const int64_t adjusted_at : ending.adjusted_at) ended.add_adjusted_at(adjusted_at);
   return ended;
 }
 

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "trainyard/v1/worker.pb.h"
@@ -13,8 +14,13 @@ namespace trainyard::agent {
 
 struct Ending {
   v1::AttemptEnded::Outcome outcome = v1::AttemptEnded::OUTCOME_UNSPECIFIED;
-  std::string message;  // for people
+  std::string message;                    // for people
+  std::vector<int64_t> adjusted_at = {};  // kCompleted: the steps of the adjustments that it held
 };
+
+// What became of an adjustment that was sent.
+v1::WorkerMessage AdjustReportOf(const v1::AttemptRef& attempt, int number, bool taken,
+                                 int64_t step);
 
 // Of an attempt that ran into this error before it trained, standing at this step.
 Ending EndingOf(const absl::Status& error, const AttemptControl& control, int64_t step);

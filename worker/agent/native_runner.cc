@@ -18,6 +18,7 @@
 #include "worker/agent/report_buffer.h"
 #include "worker/agent/retry.h"
 #include "worker/engine/mapped_file.h"
+#include "worker/engine/morph/morph.h"
 #include "worker/engine/trainer.h"
 
 namespace trainyard::agent {
@@ -40,11 +41,44 @@ void Require(const absl::Status& status, AttemptControl& control, int64_t step) 
   throw Ended{EndingOf(status, control, step)};
 }
 
+engine::Adjustment ToAdjustment(const v1::Adjustment& message) {
+  return {.step = message.step(),
+          .at_epoch = message.at_epoch(),
+          .stop = message.stop(),
+          .configuration = FromProto(message.configuration())};
+}
+
 class Observer : public engine::TrainingObserver {
  public:
-  Observer(const v1::Start& start, bool exact, CheckpointPublisher& publisher, Uplink& uplink,
-           AttemptControl& control)
-      : start_(start), exact_(exact), publisher_(publisher), uplink_(uplink), control_(control) {}
+  Observer(const v1::Start& start, bool exact, engine::Trainer& trainer,
+           CheckpointPublisher& publisher, Uplink& uplink, AttemptControl& control)
+      : start_(start),
+        exact_(exact),
+        trainer_(trainer),
+        publisher_(publisher),
+        uplink_(uplink),
+        control_(control) {}
+
+  // Hands what has come to the trainer and reports what it says: before any report of a step that
+  // was made with it, since this is the thread that trains.
+  void OfferAdjustments() {
+    for (const v1::Adjustment& adjustment : control_.TakeAdjustments()) {
+      try {
+        const engine::AdjustmentAnswer answer =
+            trainer_.Offer(adjustment.number(), ToAdjustment(adjustment));
+        spdlog::info("{}: adjustment {} {} at step {}", Describe(start_.attempt()),
+                     adjustment.number(), answer.taken ? "takes effect" : "comes too late",
+                     answer.step);
+        uplink_.Report(
+            AdjustReportOf(start_.attempt(), adjustment.number(), answer.taken, answer.step),
+            control_);
+      } catch (const kernels::Error& error) {
+        // No later step would mend it; training goes on without it.
+        if (std::exchange(refused_, adjustment.number()) == adjustment.number()) continue;
+        spdlog::error("{}: not adjusted: {}", Describe(start_.attempt()), error.what());
+      }
+    }
+  }
 
   void OnPhase(engine::Phase phase) override {
     control_.set_phase(phase == engine::Phase::kTraining     ? v1::PHASE_TRAINING
@@ -70,6 +104,9 @@ class Observer : public engine::TrainingObserver {
     epoch->set_images_per_second(metrics.images_per_second);
     epoch->set_seconds(metrics.seconds);
     epoch->set_exact(exact_);
+    epoch->set_gradient_norm(metrics.gradient_norm);
+    epoch->set_update_ratio(metrics.update_ratio);
+    epoch->set_dead_units(metrics.dead_units);
     spdlog::info("{}: epoch {}: loss {:.4f}, val_loss {:.4f}, val_accuracy {:.4f}, {:.0f} images/s",
                  Describe(start_.attempt()), metrics.epoch, metrics.train_loss, metrics.val_loss,
                  metrics.val_accuracy, metrics.images_per_second);
@@ -78,12 +115,11 @@ class Observer : public engine::TrainingObserver {
   }
 
   void OnCheckpoint(engine::Checkpoint checkpoint) override {
-    const bool all_done =
-        checkpoint.end_of_epoch && checkpoint.epoch == start_.configuration().training().epochs();
-    publisher_.Add(std::move(checkpoint), all_done || stopping_);
+    publisher_.Add(std::move(checkpoint), trainer_.ended() || stopping_);
   }
 
   Wish AtStepBoundary() override {
+    OfferAdjustments();
     switch (control_.wish()) {
       case agent::Wish::kContinue:
         return Wish::kContinue;
@@ -100,10 +136,12 @@ class Observer : public engine::TrainingObserver {
  private:
   const v1::Start& start_;
   const bool exact_;
+  engine::Trainer& trainer_;
   CheckpointPublisher& publisher_;
   Uplink& uplink_;
   AttemptControl& control_;
   bool stopping_ = false;
+  int refused_ = 0;  // number of the last adjustment that cannot be
 };
 
 // One attempt, from its assignment to its ending.
@@ -127,11 +165,13 @@ class NativeAttempt {
  private:
   // Later trials are changed in ways that the weights need not fit.
   bool StartsFromWeights() const {
-    return start_.spec().has_weights() && start_.trial_number() == 1 && !checkpoint_;
+    return start_.spec().has_weights() && start_.trial_number() == 1 && !checkpoint_ && !parent_;
   }
+  engine::Checkpoint Fetch(const std::string& sha256);
   void FetchCheckpoint();
   void LoadData();
   void Plan();
+  void Inherit();
   Ending Train();
 
   const v1::Start& start_;
@@ -143,6 +183,7 @@ class NativeAttempt {
   const std::string folder_;
 
   std::optional<engine::Checkpoint> checkpoint_;
+  std::optional<engine::Checkpoint> parent_;  // whose weights are taken over
   int64_t checkpoint_step_ = 0;
   bool exact_ = true;
   LoadedData data_;
@@ -167,28 +208,34 @@ Ending NativeAttempt::Run() {
 
 void NativeAttempt::FetchCheckpoint() {
   if (start_.checkpoint_sha256().empty()) {
-    if (!start_.finishing()) return;
-    End(AttemptEnded::FAILED_FINALLY, "a finishing attempt came without a checkpoint to finish");
+    if (start_.finishing()) {
+      End(AttemptEnded::FAILED_FINALLY, "a finishing attempt came without a checkpoint to finish");
+    }
+    if (!start_.inherit_sha256().empty()) parent_ = Fetch(start_.inherit_sha256());
+    return;
   }
+  checkpoint_ = Fetch(start_.checkpoint_sha256());
+  checkpoint_step_ = checkpoint_->step;
+  control_.set_step(checkpoint_step_);
+}
+
+engine::Checkpoint NativeAttempt::Fetch(const std::string& sha256) {
   std::string bytes;
   const absl::Status status = Persist(control_, Wish::kStop, "fetching the checkpoint", [&] {
-    absl::StatusOr<std::string> got =
-        blobs_.FetchToMemory(start_.checkpoint_sha256(), control_, Wish::kStop);
+    absl::StatusOr<std::string> got = blobs_.FetchToMemory(sha256, control_, Wish::kStop);
     if (got.ok()) bytes = *std::move(got);
     return got.status();
   });
-  const std::string name = absl::StrCat("checkpoint ", start_.checkpoint_sha256(), ": ");
+  const std::string name = absl::StrCat("checkpoint ", sha256, ": ");
   if (absl::IsDataLoss(status) || absl::IsNotFound(status)) {
     End(AttemptEnded::CHECKPOINT_BROKEN, absl::StrCat(name, status.message()));
   }
   Require(status, control_, 0);
   try {
-    checkpoint_ = engine::ParseCheckpoint(bytes);
+    return engine::ParseCheckpoint(bytes);
   } catch (const kernels::Error& broken) {
     End(AttemptEnded::CHECKPOINT_BROKEN, absl::StrCat(name, broken.what()));
   }
-  checkpoint_step_ = checkpoint_->step;
-  control_.set_step(checkpoint_step_);
 }
 
 void NativeAttempt::LoadData() {
@@ -222,6 +269,10 @@ void NativeAttempt::Plan() {
   engine::TrainerOptions options{options_.backend, options_.threads,
                                  start_.spec().checkpoint().every_steps(),
                                  start_.spec().checkpoint().every_ms(), SpecHash(start_)};
+  for (const v1::Adjustment& adjustment : start_.adjustments()) {
+    options.adjustments.push_back(ToAdjustment(adjustment));
+  }
+  options.until_epoch = start_.until_epoch();
   try {
     trainer_ =
         std::make_unique<engine::Trainer>(FromProto(start_.configuration()), training, options);
@@ -230,6 +281,7 @@ void NativeAttempt::Plan() {
     End(AttemptEnded::FAILED_FINALLY, error.what());
   }
   weights_.reset();
+  if (parent_) Inherit();
   if (!checkpoint_) return;
   try {
     exact_ = trainer_->Restore(*checkpoint_) && checkpoint_->exact;
@@ -240,12 +292,41 @@ void NativeAttempt::Plan() {
   if (!start_.finishing()) checkpoint_.reset();
 }
 
+void NativeAttempt::Inherit() {
+  const std::string attempt = Describe(start_.attempt());
+  try {
+    const engine::Inheritance inherited = engine::Inherit(
+        FromProto(start_.inherit_network()), *parent_, FromProto(start_.configuration()));
+    trainer_->StartFromState(inherited.state);
+    spdlog::info("{}: takes over the weights of checkpoint {}{}", attempt, start_.inherit_sha256(),
+                 inherited.preserving ? ", and gives the same outputs" : "");
+    for (const std::string& line : inherited.lines) spdlog::info("{}: {}", attempt, line);
+  } catch (const kernels::Error& error) {
+    spdlog::warn("{}: starts from fresh weights, for those of checkpoint {} are of no use: {}",
+                 attempt, start_.inherit_sha256(), error.what());
+  }
+  parent_.reset();
+}
+
+// How an attempt ended that reached its end.
+std::string Completion(engine::Outcome outcome, const engine::Trainer& trainer) {
+  switch (outcome) {
+    case engine::Outcome::kStoppedEarly:
+      return absl::StrCat("stopped early at step ", trainer.steps_done());
+    case engine::Outcome::kHalted:
+      return absl::StrCat("halted after epoch ", trainer.epochs_done());
+    default:
+      return absl::StrCat("all ", trainer.epochs_done(), " epochs are done");
+  }
+}
+
 Ending NativeAttempt::Train() {
   CheckpointPublisher publisher(start_.attempt(), start_.spec().target().metric(), folder_, blobs_,
                                 uplink_, control_);
-  Observer observer(start_, exact_, publisher, uplink_, control_);
+  Observer observer(start_, exact_, *trainer_, publisher, uplink_, control_);
   engine::Outcome outcome;
   try {
+    observer.OfferAdjustments();  // those that came while it was loading
     outcome = trainer_->Run(observer);
   } catch (const kernels::Error& error) {
     publisher.Drain();
@@ -268,8 +349,7 @@ Ending NativeAttempt::Train() {
   }
   control_.set_phase(v1::PHASE_EVALUATING);
   confusion_ = trainer_->EvaluateValidation().confusion;
-  return {AttemptEnded::COMPLETED,
-          absl::StrCat("all ", trainer_->epochs_done(), " epochs are done")};
+  return {AttemptEnded::COMPLETED, Completion(outcome, *trainer_), trainer_->adjusted_at()};
 }
 
 }  // namespace

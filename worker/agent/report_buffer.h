@@ -12,7 +12,7 @@ namespace trainyard::agent {
 
 bool SameAttempt(const v1::AttemptRef& a, const v1::AttemptRef& b);
 
-// The attempt that a report (epoch, checkpoint, ended, finished) is about.
+// The attempt that a report (epoch, checkpoint, adjusted, ended, ...) is about.
 const v1::AttemptRef& AttemptOf(const v1::WorkerMessage& report);
 
 // How an attempt is named in logs: "job 3, attempt 12".

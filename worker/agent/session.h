@@ -32,7 +32,7 @@ struct SessionOptions {
 
 class Session : public Uplink {
  public:
-  // Called on the session's threads; must neither block nor call the session. Start, Stop,
+  // Called on the session's threads; must neither block nor call the session. Start, Stop, Adjust,
   // Superseded and Shutdown as they come; `on_orphaned` once, when the coordinator was out of reach
   // for the orphan limit; `on_refused` once, when the coordinator does not let this worker in and
   // no attempt is being worked on that could outlast it.

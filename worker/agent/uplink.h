@@ -13,9 +13,9 @@ class Uplink {
  public:
   virtual ~Uplink() = default;
 
-  // Takes over a report (epoch, checkpoint, finished) of the attempt that is held; it is sent, and
-  // sent again after a cut-off, until the coordinator has acknowledged it. Waits while too many of
-  // them are unacknowledged, and drops the report once the attempt is abandoned.
+  // Takes over a report (epoch, checkpoint, adjusted, finished) of the attempt that is held; it is
+  // sent, and sent again after a cut-off, until the coordinator has acknowledged it. Waits while
+  // too many of them are unacknowledged, and drops the report once the attempt is abandoned.
   virtual void Report(v1::WorkerMessage report, AttemptControl& control) = 0;
 
   // Publishing stops with the lease: waits up to `timeout` until the attempt's lease holds, and

@@ -17,10 +17,10 @@ constexpr std::string_view kMoment1 = "optimizer.moment1.";
 constexpr std::string_view kMoment2 = "optimizer.moment2.";
 
 // Shortest text that reads back as the same number; "nan" and "inf" included.
-template <class Number>
-std::string Text(Number value) {
+template <class Number, class... Base>
+std::string Text(Number value, Base... base) {
   char text[64];
-  return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
+  return std::string(text, std::to_chars(text, text + sizeof text, value, base...).ptr);
 }
 
 std::string Text(const std::vector<float>& values) {
@@ -29,15 +29,23 @@ std::string Text(const std::vector<float>& values) {
   return text;
 }
 
+std::string Text(const std::vector<Checkpoint::Adjusted>& adjusted) {
+  std::string text;
+  for (const auto& [step, digest] : adjusted) {
+    text += (text.empty() ? "" : " ") + Text(step) + ":" + Text(digest, 16);
+  }
+  return text;
+}
+
 [[noreturn]] void Fail(const std::string& key, std::string_view found, const char* expected) {
   throw Error("checkpoint: metadata \"" + key + "\": found \"" + std::string(found.substr(0, 80)) +
               "\", expected " + expected);
 }
 
-template <class Number>
-Number ParseNumber(const std::string& key, std::string_view text) {
+template <class Number, class... Base>
+Number ParseNumber(const std::string& key, std::string_view text, Base... base) {
   Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base...);
   if (error != std::errc() || end != text.data() + text.size()) Fail(key, text, "a number");
   return value;
 }
@@ -66,6 +74,20 @@ class Fields {
     if (text != "true" && text != "false") Fail(key, text, "true or false");
     *value = text == "true";
   }
+  bool Has(const std::string& key) const { return metadata_.contains(key); }
+  // "12:ab34 40:cd56": steps, and digests in hexadecimal.
+  void ReadAdjusted(const std::string& key, std::vector<Checkpoint::Adjusted>* adjusted) const {
+    std::string_view text = String(key);
+    while (!text.empty()) {
+      const size_t space = std::min(text.find(' '), text.size());
+      const std::string_view entry = text.substr(0, space);
+      const size_t colon = std::min(entry.find(':'), entry.size());
+      const std::string_view digest = entry.substr(std::min(colon + 1, entry.size()));
+      adjusted->push_back({ParseNumber<int64_t>(key, entry.substr(0, colon)),
+                           ParseNumber<uint64_t>(key, digest, 16)});
+      text.remove_prefix(std::min(space + 1, text.size()));
+    }
+  }
   void ReadFloats(const std::string& key, std::vector<float>* values) const {
     std::string_view text = String(key);
     while (!text.empty()) {
@@ -81,7 +103,7 @@ class Fields {
 
 Metadata Describe(const Checkpoint& checkpoint) {
   const auto boolean = [](bool value) { return value ? "true" : "false"; };
-  return {
+  Metadata metadata = {
       {"format", std::string(kFormat)},
       {"spec_hash", checkpoint.spec_hash},
       {"step", Text(checkpoint.step)},
@@ -93,9 +115,14 @@ Metadata Describe(const Checkpoint& checkpoint) {
       {"epoch_loss_sum", Text(checkpoint.epoch_loss_sum)},
       {"epoch_correct", Text(checkpoint.epoch_correct)},
       {"epoch_images", Text(checkpoint.epoch_images)},
+      {"epoch_gradient_norms", Text(checkpoint.epoch_gradient_norms)},
+      {"update_ratio", Text(checkpoint.update_ratio)},
+      {"dead_units", Text(checkpoint.dead_units)},
       {"normalise_mean", Text(checkpoint.normalise_mean)},
       {"normalise_inverse_std", Text(checkpoint.normalise_inverse_std)},
   };
+  if (!checkpoint.adjusted.empty()) metadata.emplace_back("adjusted", Text(checkpoint.adjusted));
+  return metadata;
 }
 
 void ReadDescription(const Fields& fields, Checkpoint* checkpoint) {
@@ -112,6 +139,12 @@ void ReadDescription(const Fields& fields, Checkpoint* checkpoint) {
   fields.Read("epoch_loss_sum", &checkpoint->epoch_loss_sum);
   fields.ReadCount("epoch_correct", &checkpoint->epoch_correct);
   fields.ReadCount("epoch_images", &checkpoint->epoch_images);
+  if (fields.Has("epoch_gradient_norms")) {
+    fields.Read("epoch_gradient_norms", &checkpoint->epoch_gradient_norms);
+    fields.Read("update_ratio", &checkpoint->update_ratio);
+    fields.Read("dead_units", &checkpoint->dead_units);
+  }
+  if (fields.Has("adjusted")) fields.ReadAdjusted("adjusted", &checkpoint->adjusted);
   fields.ReadFloats("normalise_mean", &checkpoint->normalise_mean);
   fields.ReadFloats("normalise_inverse_std", &checkpoint->normalise_inverse_std);
 }

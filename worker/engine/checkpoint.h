@@ -29,6 +29,17 @@ struct Checkpoint {
   double epoch_loss_sum = 0;
   int64_t epoch_correct = 0;
   int64_t epoch_images = 0;
+  double epoch_gradient_norms = 0;
+  // Of the epoch's last whole batch, once it was trained on; until then, and in files that were
+  // written before they were measured: 0.
+  double update_ratio = 0, dead_units = 0;
+  // What the trial was changed by in the steps up to here, in order.
+  struct Adjusted {
+    int64_t step = 0;     // from where on
+    uint64_t digest = 0;  // of the settings since
+    bool operator==(const Adjusted&) const = default;
+  };
+  std::vector<Adjusted> adjusted;
   std::vector<float> normalise_mean, normalise_inverse_std;
   std::vector<network::Parameter> parameters;  // names, roles, shapes; span order; parsed: no fans
   kernels::ProgramState state;

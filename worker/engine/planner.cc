@@ -14,6 +14,18 @@ using kernels::ValueShape;
 using network::Parameter;
 using network::Shape;
 
+// In the order in which the planner comes to them.
+void AddDropoutRates(const std::vector<network::Layer>& layers, std::vector<float>* rates) {
+  for (const network::Layer& layer : layers) {
+    if (const auto* dropout = std::get_if<network::Dropout>(&layer.op)) {
+      rates->push_back(static_cast<float>(dropout->rate));
+    } else if (const auto* residual = std::get_if<network::Residual>(&layer.op)) {
+      AddDropoutRates(residual->body, rates);
+      AddDropoutRates(residual->shortcut, rates);
+    }
+  }
+}
+
 std::string Text(const Shape& shape) {
   return std::to_string(shape.channels) + "x" + std::to_string(shape.height) + "x" +
          std::to_string(shape.width);
@@ -30,6 +42,7 @@ class Planner {
  public:
   Planner(const network::Network& network, int batch_size) {
     plan_.parameters = network::Parameters(network);
+    plan_.dropout_rates = DropoutRates(network);
     LayOutSpans();
     graph().batch_size = batch_size;
     graph().classes = network.classes;
@@ -86,10 +99,9 @@ class Planner {
     Seen operator()(const network::GlobalAvgPool& pool) const {
       return planner.Push(planner.MakeOp(OpKind::kGlobalAvgPool, name, {in.value}), Output(pool));
     }
-    Seen operator()(const network::Dropout& dropout) const {
+    Seen operator()(const network::Dropout&) const {
       Op op = planner.MakeOp(OpKind::kDropout, name, {in.value});
-      op.dropout = static_cast<int>(planner.plan_.dropout_rates.size());
-      planner.plan_.dropout_rates.push_back(static_cast<float>(dropout.rate));
+      op.dropout = planner.next_dropout_++;
       return planner.PushElementwise(std::move(op), in);
     }
     Seen operator()(const network::Flatten& flatten) const { return {in.value, Output(flatten)}; }
@@ -212,10 +224,17 @@ class Planner {
   Plan plan_;
   std::vector<int64_t> offsets_;  // by parameter
   size_t next_ = 0;               // parameter
-  int layer_ = 0;                 // layers walked so far, nested ones counted
+  int next_dropout_ = 0;
+  int layer_ = 0;  // layers walked so far, nested ones counted
 };
 
 }  // namespace
+
+std::vector<float> DropoutRates(const network::Network& network) {
+  std::vector<float> rates;
+  AddDropoutRates(network.layers, &rates);
+  return rates;
+}
 
 Plan MakePlan(const network::Network& network, int batch_size) {
   return Planner(network, batch_size).Take();

@@ -26,4 +26,7 @@ struct Plan {
 // anything but relu, dropout, dense and sums of equals behind a flatten of an image.
 Plan MakePlan(const network::Network& network, int batch_size);
 
+// The rates of a network's dropout layers, as its plan numbers them.
+std::vector<float> DropoutRates(const network::Network& network);
+
 }  // namespace trainyard::engine

@@ -12,9 +12,11 @@
 
 #include "network/shapes.h"
 #include "worker/engine/evaluation.h"
+#include "worker/engine/evidence.h"
 #include "worker/engine/initialise.h"
 #include "worker/engine/planner.h"
 #include "worker/engine/schedule.h"
+#include "worker/engine/timeline.h"
 #include "worker/engine/training_data.h"
 #include "worker/engine/weights.h"
 
@@ -62,6 +64,22 @@ std::string Text(const network::Parameter& parameter) {
   return text + ")";
 }
 
+std::string Text(const std::vector<Checkpoint::Adjusted>& adjusted) {
+  if (adjusted.empty()) return "none";
+  std::string text;
+  for (const auto& [step, digest] : adjusted) {
+    text += (text.empty() ? "" : ", ") + std::string("at step ") + std::to_string(step) + " (" +
+            std::to_string(digest) + ")";
+  }
+  return text;
+}
+
+int64_t StepsPerEpoch(const Split& split, int batch_size) {
+  const auto count = static_cast<int64_t>(split.train.size());
+  const int64_t batch = std::min<int64_t>(batch_size, count);
+  return (count + batch - 1) / batch;
+}
+
 std::string Text(const std::vector<float>& values) {
   std::string text;
   for (float value : values) text += (text.empty() ? "" : ", ") + std::to_string(value);
@@ -73,6 +91,9 @@ struct EpochSums {
   double loss = 0;
   int64_t correct = 0;
   int64_t images = 0;
+  double gradient_norms = 0;
+  // Once its last whole batch was trained on.
+  double update_ratio = 0, dead_units = 0;
 };
 
 // What this process spent on the epoch in progress; of no influence on the result.
@@ -90,10 +111,11 @@ class Trainer::Impl {
       : configuration_(Checked(configuration)),
         options_(options),
         data_(data),
-        split_(ChooseImages(data, configuration_.network)) {
+        split_(ChooseImages(data, configuration_.network)),
+        steps_per_epoch_(StepsPerEpoch(split_, training().batch_size)),
+        timeline_(configuration_, steps_per_epoch_, options.adjustments) {
     const auto count = static_cast<int64_t>(split_.train.size());
     const int64_t batch = std::min<int64_t>(training().batch_size, count);
-    steps_per_epoch_ = (count + batch - 1) / batch;
     plan_ = MakePlan(configuration_.network, static_cast<int>(batch));
     backend_ = kernels::MakeBackend(options.backend, options.threads);
     program_ = backend_->Lower(plan_.graph);
@@ -112,6 +134,8 @@ class Trainer::Impl {
   void StartFrom(std::string_view weights) {
     program_->WriteState(ParseWeights(weights, plan_.parameters));
   }
+  void StartFromState(const kernels::ProgramState& state);
+  AdjustmentAnswer Offer(int number, const Adjustment& adjustment);
   Outcome Run(TrainingObserver& observer);
   Evaluation Evaluate(const Dataset& dataset, std::span<const int32_t> indices);
   std::vector<float> Logits(const Dataset& dataset);
@@ -128,6 +152,8 @@ class Trainer::Impl {
   int epoch() const { return epoch_; }
   int64_t steps_per_epoch() const { return steps_per_epoch_; }
   std::string fingerprint() const { return program_->Fingerprint(); }
+  std::vector<int64_t> adjusted_at() const { return timeline_.steps(); }
+  bool ended() const { return end_.has_value(); }
 
  private:
   static network::Configuration Checked(const network::Configuration& configuration) {
@@ -140,11 +166,20 @@ class Trainer::Impl {
     return all;
   }
 
+  // What never changes of it; the rest: Timeline.
   const network::Training& training() const { return configuration_.training; }
   const Dataset& validation() const {
     return data_.validation != nullptr ? *data_.validation : *data_.train;
   }
   int64_t epoch_begin() const { return epoch_ * steps_per_epoch_; }
+  double RateAt(int64_t step) const {
+    const network::Training& training = timeline_.At(step).training;
+    return LearningRate(training.schedule, training.optimizer.learning_rate, step, steps_per_epoch_,
+                        training.epochs);
+  }
+
+  // Decides whether Run ends here, between two epochs.
+  void DecideEnd();
 
   // Each returns an outcome if Run is to end with it.
   std::optional<Outcome> TrainEpoch(TrainingObserver& observer);
@@ -152,7 +187,8 @@ class Trainer::Impl {
   std::optional<Outcome> FinishEpoch(TrainingObserver& observer);
   std::optional<Outcome> HandOver(TrainingObserver& observer);
 
-  kernels::StepResult TrainStep(const std::vector<int32_t>& order);
+  kernels::StepResult TrainBatch(const std::vector<int32_t>& order);
+  kernels::StepResult TrainStep(std::span<const int32_t> batch, bool measured);
   kernels::StepScalars Scalars() const;
   bool CheckpointIsDue() const;
   std::optional<Checkpoint> Snapshot(bool end_of_epoch) const;
@@ -165,13 +201,15 @@ class Trainer::Impl {
   const TrainerOptions options_;
   const TrainingData data_;
   const Split split_;
-  int64_t steps_per_epoch_ = 0;
+  const int64_t steps_per_epoch_;
   Plan plan_;
   Normalisation normalisation_;
   std::unique_ptr<kernels::Backend> backend_;
 
   // The state, together with what the program holds.
   std::unique_ptr<kernels::Program> program_;
+  Timeline timeline_;
+  std::optional<Outcome> end_;
   int64_t step_ = 0;
   int epoch_ = 0;
   bool exact_ = true;
@@ -186,7 +224,8 @@ bool Trainer::Impl::Restore(const Checkpoint& checkpoint) {
   program_->WriteState(checkpoint.state);
   step_ = checkpoint.step;
   epoch_ = checkpoint.epoch;
-  sums_ = {checkpoint.epoch_loss_sum, checkpoint.epoch_correct, checkpoint.epoch_images};
+  sums_ = {checkpoint.epoch_loss_sum,       checkpoint.epoch_correct, checkpoint.epoch_images,
+           checkpoint.epoch_gradient_norms, checkpoint.update_ratio,  checkpoint.dead_units};
   timing_ = {};
   const bool same = checkpoint.fingerprint == fingerprint();
   exact_ = checkpoint.exact && same;
@@ -220,8 +259,12 @@ void Trainer::Impl::CheckSameTrial(const Checkpoint& checkpoint) const {
          Text(normalisation_.mean) + " and " + Text(normalisation_.inverse_std));
   const int64_t begin = checkpoint.epoch * steps_per_epoch_;
   const int64_t end = checkpoint.end_of_epoch ? begin : begin + steps_per_epoch_;
-  Expect(checkpoint.epoch <= training().epochs, "epoch", std::to_string(checkpoint.epoch),
-         "at most " + std::to_string(training().epochs));
+  const std::vector<Checkpoint::Adjusted> applied = timeline_.AppliedIn(checkpoint.step);
+  Expect(checkpoint.adjusted == applied, "adjustments", Text(checkpoint.adjusted), Text(applied));
+  // With what its last step was made with: from here on there may be fewer.
+  const int epochs = timeline_.At(std::max<int64_t>(checkpoint.step - 1, 0)).training.epochs;
+  Expect(checkpoint.epoch <= epochs, "epoch", std::to_string(checkpoint.epoch),
+         "at most " + std::to_string(epochs));
   Expect(checkpoint.step >= begin && checkpoint.step <= end, "step",
          std::to_string(checkpoint.step),
          std::to_string(begin) + " to " + std::to_string(end) + " in epoch " +
@@ -231,20 +274,54 @@ void Trainer::Impl::CheckSameTrial(const Checkpoint& checkpoint) const {
 
 Outcome Trainer::Impl::Run(TrainingObserver& observer) {
   last_checkpoint_ = Clock::now();
-  while (epoch_ < training().epochs) {
+  for (DecideEnd(); !end_; DecideEnd()) {
     observer.OnPhase(Phase::kTraining);
     if (const auto outcome = TrainEpoch(observer)) return *outcome;
     observer.OnPhase(Phase::kEvaluating);
     if (const auto outcome = FinishEpoch(observer)) return *outcome;
   }
-  return Outcome::kCompleted;
+  return *end_;
+}
+
+void Trainer::Impl::DecideEnd() {
+  if (epoch_ >= timeline_.At(step_).training.epochs) {
+    end_ = Outcome::kCompleted;
+  } else if (timeline_.StopsBefore(step_)) {
+    end_ = Outcome::kStoppedEarly;
+  } else if (options_.until_epoch > 0 && epoch_ >= options_.until_epoch) {
+    end_ = Outcome::kHalted;
+  }
+}
+
+AdjustmentAnswer Trainer::Impl::Offer(int number, const Adjustment& adjustment) {
+  // Nothing can begin any more; what is held is answered all the same.
+  const int64_t steps_done = end_ ? std::numeric_limits<int64_t>::max() : step_;
+  AdjustmentAnswer answer = timeline_.Offer(number, adjustment, steps_done);
+  if (!answer.taken && end_) answer.step = step_;
+  return answer;
+}
+
+void Trainer::Impl::StartFromState(const kernels::ProgramState& state) {
+  const auto expect = [](const char* what, size_t found, int64_t expected, bool may_be_empty) {
+    if (found == static_cast<size_t>(expected) || (may_be_empty && found == 0)) return;
+    throw Error(std::string("state to start from: ") + what + ": found " + std::to_string(found) +
+                " values, expected " + std::to_string(expected) + " by the network");
+  };
+  const int64_t parameters = plan_.graph.parameter_count;
+  expect("parameters", state.parameters.size(), parameters, false);
+  expect("running statistics", state.statistics.size(), plan_.graph.statistic_count, false);
+  expect("first moments", state.moment1.size(), parameters, true);
+  expect("second moments", state.moment2.size(), parameters, true);
+  if (!AllFinite(state)) throw Error("state to start from: found values that are no numbers");
+  program_->WriteState(state);
 }
 
 std::optional<Outcome> Trainer::Impl::TrainEpoch(TrainingObserver& observer) {
   const std::vector<int32_t> order = EpochOrder(split_.train, training().seed, epoch_);
   while (step_ < epoch_begin() + steps_per_epoch_) {
+    if (timeline_.StopsBefore(step_)) return end_ = Outcome::kStoppedEarly;
     const Clock::time_point start = Clock::now();
-    const kernels::StepResult result = TrainStep(order);
+    const kernels::StepResult result = TrainBatch(order);
     timing_.spent += Clock::now() - start;
     observer.OnStep(step_);
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
@@ -255,31 +332,47 @@ std::optional<Outcome> Trainer::Impl::TrainEpoch(TrainingObserver& observer) {
   return std::nullopt;
 }
 
-kernels::StepResult Trainer::Impl::TrainStep(const std::vector<int32_t>& order) {
+kernels::StepResult Trainer::Impl::TrainBatch(const std::vector<int32_t>& order) {
   const auto batch = static_cast<size_t>(plan_.graph.batch_size);
   const size_t begin = static_cast<size_t>(step_ - epoch_begin()) * batch;
   const size_t count = std::min(batch, order.size() - begin);
+  const bool last_whole = count == batch && order.size() - begin < 2 * batch;
   const kernels::StepResult result =
-      program_->TrainStep(data_.train->images(), std::span(order).subspan(begin, count), Scalars());
+      TrainStep(std::span(order).subspan(begin, count), /*measured=*/last_whole);
   ++step_;
   sums_.loss += result.loss * static_cast<double>(count);
   sums_.correct += result.correct;
   sums_.images += static_cast<int64_t>(count);
+  sums_.gradient_norms += result.gradient_norm;
   timing_.images += static_cast<int64_t>(count);
   return result;
 }
 
+kernels::StepResult Trainer::Impl::TrainStep(std::span<const int32_t> batch, bool measured) {
+  const kernels::ImageSet images = data_.train->images();
+  if (!measured) return program_->TrainStep(images, batch, Scalars());
+  kernels::ProgramState before, after;
+  program_->ReadState(before);
+  const kernels::StepResult result = program_->TrainStep(images, batch, Scalars());
+  program_->ReadState(after);
+  sums_.update_ratio = UpdateRatio(before.parameters, after.parameters);
+  std::vector<float>& gradients = before.parameters;
+  program_->ReadGradients(gradients);
+  sums_.dead_units = DeadUnits(plan_.parameters, gradients);
+  return result;
+}
+
 kernels::StepScalars Trainer::Impl::Scalars() const {
-  const network::Optimizer& optimizer = training().optimizer;
-  const network::Augmentation& augmentation = training().augmentation;
+  const Timeline::Settings& settings = timeline_.At(step_);
+  const network::Optimizer& optimizer = settings.training.optimizer;
+  const network::Augmentation& augmentation = settings.training.augmentation;
   kernels::StepScalars scalars;
   scalars.seed = training().seed;
   scalars.step = step_;
   scalars.optimizer = optimizer.kind == network::OptimizerKind::kSgd
                           ? kernels::OptimizerKind::kSgd
                           : kernels::OptimizerKind::kAdamW;
-  scalars.learning_rate = static_cast<float>(LearningRate(
-      training().schedule, optimizer.learning_rate, step_, steps_per_epoch_, training().epochs));
+  scalars.learning_rate = static_cast<float>(RateAt(step_));
   scalars.momentum = static_cast<float>(optimizer.momentum);
   scalars.nesterov = optimizer.nesterov;
   scalars.beta1 = static_cast<float>(optimizer.beta1);
@@ -287,11 +380,11 @@ kernels::StepScalars Trainer::Impl::Scalars() const {
   scalars.epsilon = static_cast<float>(optimizer.epsilon);
   scalars.weight_decay = static_cast<float>(optimizer.weight_decay);
   scalars.clip_norm = static_cast<float>(optimizer.clip_norm);
-  scalars.label_smoothing = static_cast<float>(training().label_smoothing);
+  scalars.label_smoothing = static_cast<float>(settings.training.label_smoothing);
   scalars.flip = augmentation.flip;
   scalars.shift = augmentation.shift;
   scalars.cutout = augmentation.cutout;
-  scalars.dropout_rates = plan_.dropout_rates;
+  scalars.dropout_rates = settings.dropout_rates;
   return scalars;
 }
 
@@ -339,6 +432,7 @@ std::optional<Outcome> Trainer::Impl::FinishEpoch(TrainingObserver& observer) {
   timing_ = {};
   std::optional<Checkpoint> checkpoint = Snapshot(true);
   if (!checkpoint) return Diverged(observer, metrics);
+  DecideEnd();
   observer.OnEpoch(metrics);
   last_checkpoint_ = Clock::now();
   observer.OnCheckpoint(*std::move(checkpoint));
@@ -352,8 +446,10 @@ EpochMetrics Trainer::Impl::Metrics() const {
   const auto images = static_cast<double>(sums_.images);
   metrics.train_loss = sums_.loss / images;
   metrics.train_accuracy = static_cast<double>(sums_.correct) / images;
-  metrics.learning_rate = LearningRate(training().schedule, training().optimizer.learning_rate,
-                                       step_ - 1, steps_per_epoch_, training().epochs);
+  metrics.learning_rate = RateAt(step_ - 1);
+  metrics.gradient_norm = sums_.gradient_norms / static_cast<double>(step_ - epoch_begin());
+  metrics.update_ratio = sums_.update_ratio;
+  metrics.dead_units = sums_.dead_units;
   metrics.seconds = Seconds(timing_.spent);
   if (metrics.seconds > 0) {
     metrics.images_per_second = static_cast<double>(timing_.images) / metrics.seconds;
@@ -393,6 +489,10 @@ std::optional<Checkpoint> Trainer::Impl::Snapshot(bool end_of_epoch) const {
   checkpoint.epoch_loss_sum = sums_.loss;
   checkpoint.epoch_correct = sums_.correct;
   checkpoint.epoch_images = sums_.images;
+  checkpoint.epoch_gradient_norms = sums_.gradient_norms;
+  checkpoint.update_ratio = sums_.update_ratio;
+  checkpoint.dead_units = sums_.dead_units;
+  checkpoint.adjusted = timeline_.AppliedIn(step_);
   checkpoint.normalise_mean = normalisation_.mean;
   checkpoint.normalise_inverse_std = normalisation_.inverse_std;
   checkpoint.parameters = plan_.parameters;
@@ -430,6 +530,12 @@ Trainer::~Trainer() = default;
 
 bool Trainer::Restore(const Checkpoint& checkpoint) { return impl_->Restore(checkpoint); }
 void Trainer::StartFrom(std::string_view weights) { impl_->StartFrom(weights); }
+void Trainer::StartFromState(const kernels::ProgramState& state) { impl_->StartFromState(state); }
+AdjustmentAnswer Trainer::Offer(int number, const Adjustment& adjustment) {
+  return impl_->Offer(number, adjustment);
+}
+std::vector<int64_t> Trainer::adjusted_at() const { return impl_->adjusted_at(); }
+bool Trainer::ended() const { return impl_->ended(); }
 Outcome Trainer::Run(TrainingObserver& observer) { return impl_->Run(observer); }
 Evaluation Trainer::Evaluate(const Dataset& dataset) { return impl_->Evaluate(dataset); }
 Evaluation Trainer::EvaluateValidation() { return impl_->EvaluateValidation(); }

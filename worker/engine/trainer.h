@@ -7,7 +7,7 @@
 // Epochs and steps are numbered over the whole trial, whatever process runs them. Every random draw
 // is a function of (seed, purpose, position), so a run that was killed and continued ends with the
 // same bytes as one that was not, given the same fingerprint (thread count, library, instruction
-// set).
+// set). So does one that was adjusted in mid-run, given the list of adjustments.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,7 @@
 
 #include "kernels/backend.h"
 #include "network/training.h"
+#include "worker/engine/adjustment.h"
 #include "worker/engine/checkpoint.h"
 #include "worker/engine/dataset.h"
 
@@ -30,6 +31,10 @@ struct EpochMetrics {
          train_accuracy = 0;              // as seen while training, with augmentation and dropout
   double val_loss = 0, val_accuracy = 0;  // 0 without validation images
   double learning_rate = 0;               // of its last step
+  double gradient_norm = 0;  // L2 of the whole gradient before clipping, mean over its steps
+  // Of its last whole batch, which a smaller one behind it would only blur: L2 of the update over
+  // L2 of the weights, and share of the hidden filters and units whose weights had no gradient.
+  double update_ratio = 0, dead_units = 0;
   double images_per_second = 0, seconds = 0;  // training only; wall clock, not part of the result
 };
 
@@ -58,10 +63,12 @@ class TrainingObserver {
 
 struct TrainerOptions {
   std::string backend = "cpu";
-  int threads = 0;                     // <= 0: one per core
-  int64_t checkpoint_every_steps = 0;  // besides each epoch's end; 0: not
-  int64_t checkpoint_every_ms = 0;     // 0: not
-  std::string spec_hash;               // recorded in checkpoints; Restore refuses another's
+  int threads = 0;                      // <= 0: one per core
+  int64_t checkpoint_every_steps = 0;   // besides each epoch's end; 0: not
+  int64_t checkpoint_every_ms = 0;      // 0: not
+  std::string spec_hash;                // recorded in checkpoints; Restore refuses another's
+  std::vector<Adjustment> adjustments;  // all of the trial's so far, those before a checkpoint too
+  int until_epoch = 0;                  // halt after this epoch; 0: after the last one
 };
 
 // The training set, and the validation set or the part of the training set that was set aside for
@@ -73,26 +80,51 @@ struct TrainingData {
   uint64_t validation_seed = 1;
 };
 
-enum class Outcome { kCompleted, kStopped, kAbandoned, kDiverged };
+enum class Outcome {
+  kCompleted,     // the last epoch is done
+  kStoppedEarly,  // an adjustment said so
+  kHalted,        // after TrainerOptions::until_epoch
+  kStopped,       // the observer's wish, as is
+  kAbandoned,
+  kDiverged,
+};
 
 class Trainer {
  public:
-  // Plans everything. Throws kernels::Error where network and data disagree or memory is short.
+  // Plans everything. Throws kernels::Error where network and data disagree, memory is short, or an
+  // adjustment cannot be.
   Trainer(const network::Configuration& configuration, const TrainingData& data,
           const TrainerOptions& options);
   ~Trainer();
 
   // Continues from a checkpoint of this trial. Throws kernels::Error, naming what differs, if it is
-  // another's. Returns false when the fingerprint differs: the run goes on but is not exact.
+  // another's, or was made with other adjustments. Returns false when the fingerprint differs: the
+  // run goes on but is not exact.
   bool Restore(const Checkpoint& checkpoint);
 
   // Starts from these weights, a safetensors file's bytes, in place of fresh ones. Throws
   // kernels::Error, naming the tensor that does not fit.
   void StartFrom(std::string_view weights);
 
-  // Trains from where it stands to the last epoch. A loss that is not a number ends it as
+  // Likewise from a state in canonical layout: a grown network's. Throws kernels::Error unless its
+  // sizes are this network's; moments may be empty.
+  void StartFromState(const kernels::ProgramState& state);
+
+  // Trains from where it stands to the last epoch, or to where it is to end before that: an epoch
+  // that is broken off by an adjustment is not reported. A loss that is not a number ends it as
   // kDiverged, after OnEpoch with that epoch's metrics so far and no further checkpoint.
   Outcome Run(TrainingObserver& observer);
+
+  // Changes the trial from a later step on: before Run, or from its observer's AtStepBoundary.
+  // `number` counts the trial's adjustments from 1. One that is held already is answered as it was
+  // taken; one whose step is past, or that leaves a gap, is not taken. Throws kernels::Error,
+  // naming what is wrong, for one that can never be.
+  AdjustmentAnswer Offer(int number, const Adjustment& adjustment);
+  // The steps of all adjustments that are held, in order.
+  std::vector<int64_t> adjusted_at() const;
+
+  // Run has come to its end by itself: no checkpoint follows the last one, nothing is taken.
+  bool ended() const;
 
   // With the present weights. `confusion` included.
   Evaluation Evaluate(const Dataset& dataset);

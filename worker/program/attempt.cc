@@ -2,6 +2,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <utility>
@@ -34,6 +35,8 @@ constexpr size_t kNotesMax = 50;
 constexpr size_t kNoteBytesMax = 1'000;
 constexpr int kModelsMax = 50;
 constexpr size_t kAccuracyFileBytesMax = 64 << 10;
+constexpr char kOnlyStops[] =
+    "found a change of a program in mid-run, expected a stop: nothing else reaches one that runs";
 
 }  // namespace
 
@@ -48,7 +51,9 @@ Attempt::Attempt(const v1::Start& start, const ProgramOptions& options, agent::B
       folder_(agent::AttemptFolder(options.work_folder, start.attempt())),
       sandboxed_(options.confinement == Confinement::kSandbox),
       epochs_(start.spec().target().metric()),
-      heartbeat_(control) {}
+      heartbeat_(control) {
+  for (const v1::Adjustment& adjustment : start.adjustments()) stops_.push_back(adjustment.step());
+}
 
 Ending Attempt::Run() {
   control_.set_phase(v1::PHASE_LOADING);
@@ -63,10 +68,17 @@ Ending Attempt::Run() {
     if (status.ok()) return {AttemptEnded::COMPLETED, "published"};
   }
   if (!status.ok()) return EndingOf(status, control_, step());
+  EndBehind(epochs_.done(), epochs_.step());
+  if (!halt_.empty()) return {AttemptEnded::COMPLETED, halt_, stops_};
   return Train();
 }
 
 absl::Status Attempt::Prepare() {
+  for (const v1::Adjustment& adjustment : start_.adjustments()) {
+    if (adjustment.stop()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("adjustment ", adjustment.number(), ": ", kOnlyStops));
+  }
   agent::DataLoader loader(blobs_, cache_, options_.https, folder_ + "/source", control_);
   // What is only published needs no data.
   const v1::Program program = start_.finishing() ? v1::Program() : start_.spec().program();
@@ -201,6 +213,7 @@ Ending Attempt::Train() {
   if (control_.wish() >= Wish::kAbandon) return {};
   control_.set_phase(v1::PHASE_UPLOADING);
   Listen(output, /*last=*/true);
+  if (!halt_.empty()) return Completed();
   const bool well = exit && exit->signal == 0 && exit->code == 0;
   const bool ended_by_itself = well && !terminated_;
   if (error_.empty() && control_.wish() >= Wish::kStop && !ended_by_itself) return StoppedEnding();
@@ -220,7 +233,8 @@ std::optional<Exit> Attempt::Watch(Process& process, Output& output) {
   for (;;) {
     if (std::optional<Exit> exit = process.Wait(kTick)) return exit;
     const Wish wish = control_.wish();
-    if (wish >= Wish::kStop && !kill_at) {
+    AnswerAdjustments();
+    if ((wish >= Wish::kStop || !halt_.empty()) && !kill_at) {
       process.Terminate(sandboxed_);
       terminated_ = true;
       kill_at = agent::Clock::now() + options_.term_grace;
@@ -291,6 +305,7 @@ void Attempt::HearPrinted(const Said& said) {
 }
 
 void Attempt::OnEpoch(EpochLine line) {
+  if (!halt_.empty()) return;
   if (line.checkpoint.empty()) {
     const std::optional<Entry> newest = NewestEntry(space_);
     if (newest && newest != stored_entry_) line.checkpoint = newest->name;
@@ -309,7 +324,9 @@ void Attempt::OnEpoch(EpochLine line) {
     case Epochs::Verdict::kTaken:
       break;
   }
-  for (const EpochLine& row : rows) Report(row, /*with_checkpoint=*/true);
+  for (const EpochLine& row : rows) {
+    if (halt_.empty()) Report(row, /*with_checkpoint=*/true);
+  }
   control_.set_step(epochs_.step());
 }
 
@@ -335,10 +352,37 @@ void Attempt::Report(const EpochLine& row, bool with_checkpoint) {
   publisher_->OnEpoch(row.epoch, row.val_accuracy, row.val_loss);
   uplink_.Report(std::move(message), control_);
   last_row_ = row;
+  EndBehind(row.epoch, row.step);
   if (!with_checkpoint || row.checkpoint.empty()) return;
   State state = StateNow();
   state.step = row.step;
   Store(std::move(state), {}, /*end_of_epoch=*/true, /*last=*/false);
+}
+
+void Attempt::EndBehind(int epoch, int64_t step) {
+  const auto due = [step](int64_t stop) { return stop <= step; };
+  if (std::any_of(stops_.begin(), stops_.end(), due)) {
+    halt_ = absl::StrCat("stopped early at step ", step);
+  } else if (start_.until_epoch() > 0 && epoch >= start_.until_epoch()) {
+    halt_ = absl::StrCat("halted after epoch ", epoch);
+  }
+}
+
+void Attempt::AnswerAdjustments() {
+  for (const v1::Adjustment& adjustment : control_.TakeAdjustments()) {
+    const auto held = static_cast<int>(stops_.size());
+    const int number = adjustment.number();
+    if (!adjustment.stop()) {
+      Note(kOnlyStops, absl::StrCat("adjustment ", number, ": ", kOnlyStops));
+      continue;
+    }
+    const bool next = number == held + 1 && halt_.empty() && adjustment.step() >= epochs_.step();
+    if (next) stops_.push_back(adjustment.step());
+    const bool taken = next || (number >= 1 && number <= held);
+    uplink_.Report(agent::AdjustReportOf(start_.attempt(), number, taken,
+                                         taken ? stops_[number - 1] : epochs_.step()),
+                   control_);
+  }
 }
 
 void Attempt::ReportModel(const ModelLine& line) {
@@ -385,11 +429,14 @@ void Attempt::Judge() {
 }
 
 Ending Attempt::Completed() {
-  Judge();
-  const std::vector<EpochLine> rows = epochs_.End();
+  std::vector<EpochLine> rows;
+  if (halt_.empty()) {
+    Judge();
+    rows = epochs_.End();
+  }
   for (const EpochLine& row : rows) Report(row, /*with_checkpoint=*/false);
   control_.set_step(epochs_.step());
-  if (epochs_.done() == 0) {
+  if (done() == 0) {
     return {AttemptEnded::FAILED_FINALLY,
             "the program ended without saying how good its model is: found no epoch in its metrics "
             "file or output, no printed accuracy and no accuracy.txt; print accuracy=0.91, or see "
@@ -401,7 +448,8 @@ Ending Attempt::Completed() {
                                   " of its last epoch on held-out data, so nothing can be compared "
                                   "with the target"));
   }
-  StoreAtEnd(!rows.empty());
+  // What it wrote on after its end is of no epoch that counts.
+  if (halt_.empty() || stored_epoch_ < done() || !rows.empty()) StoreAtEnd(!rows.empty());
   if (publisher_->Drain() != agent::CheckpointPublisher::Drained::kPublished) {
     return {AttemptEnded::STOPPED,
             absl::StrCat("the program ended, but its last checkpoint is not stored: ",
@@ -412,7 +460,8 @@ Ending Attempt::Completed() {
         AttemptEnded::DIVERGED,
         absl::StrCat("the program's loss is not a number any more, in epoch ", last_row_.epoch)};
   }
-  return {AttemptEnded::COMPLETED, absl::StrCat("the program ended after epoch ", epochs_.done())};
+  return {AttemptEnded::COMPLETED,
+          halt_.empty() ? absl::StrCat("the program ended after epoch ", done()) : halt_, stops_};
 }
 
 Ending Attempt::StoppedEnding() {
@@ -423,7 +472,7 @@ Ending Attempt::StoppedEnding() {
 }
 
 State Attempt::StateNow() const {
-  return {.epoch = epochs_.done(),
+  return {.epoch = done(),
           .step = epochs_.step(),
           .val_accuracy = last_row_.val_accuracy,
           .val_loss = last_row_.val_loss,
@@ -444,7 +493,7 @@ void Attempt::StoreAtEnd(bool released) {
     state.entry = newest && newest != stored_entry_ ? newest->name : "";
   }
   const bool stored =
-      !released && stored_epoch_ == epochs_.done() && files.empty() && output == stored_output_;
+      !released && stored_epoch_ == done() && files.empty() && output == stored_output_;
   const bool nothing = state.entry.empty() && files.empty() && output.empty();
   if (stored || (nothing && stored_epoch_ > 0)) return;
   state.step = released ? last_row_.step : epochs_.Mark();

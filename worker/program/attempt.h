@@ -44,6 +44,11 @@ class Attempt {
   void TellJudgement(const Judgement& judgement, Source source);
   void OnEpoch(EpochLine line);
   void Report(const EpochLine& row, bool with_checkpoint);
+  void AnswerAdjustments();
+  // Sets `halt_` where the trial is to end behind an epoch that ended at this step.
+  void EndBehind(int epoch, int64_t step);
+  // The last epoch that was reported: none after the one that the trial ends behind.
+  int done() const { return halt_.empty() ? epochs_.done() : last_row_.epoch; }
   void ReportModel(const ModelLine& line);
   // Tells people, each `about` once.
   void Note(const std::string& about, const std::string& text);
@@ -83,6 +88,11 @@ class Attempt {
   int models_reported_ = 0;
   int64_t output_bytes_ = 0;
   bool terminated_ = false;  // the program was asked to end
+
+  // Where it is to end before its time. A program knows no steps but those of its epochs' ends: a
+  // stop takes effect at the first one that is not before it.
+  std::vector<int64_t> stops_;  // of the adjustments, which can be nothing else
+  std::string halt_;            // why it ends here; empty: it goes on
 
   // What is stored.
   std::optional<Entry> stored_entry_;

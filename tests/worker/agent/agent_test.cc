@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/worker/agent/agent_fixture.h"
+#include "worker/agent/ending.h"
 
 namespace trainyard::agent {
 namespace {
@@ -84,6 +85,44 @@ TEST_F(AgentTest, ResendsAfterACutOffWhatWasNotAcknowledgedAndNothingElse) {
   const Record after =
       gateway_.WaitFor("epoch 5", [](const Record& r) { return r.epochs().size() == 5; });
   EXPECT_THAT(Sequences(after), testing::Contains(3).Times(2));
+  runner_.End(v1::AttemptEnded::COMPLETED);
+}
+
+TEST_F(AgentTest, AnAdjustmentReachesTheAttemptItNamesAndTheAnswerIsSentUntilAcknowledged) {
+  RunningAgent agent(gateway_.address(), runner_);
+  Begin(1);
+  gateway_.Set([](auto& b) { b.acknowledge = false; });
+  const auto adjust = [&](int64_t attempt, int number) {
+    v1::Adjustment adjustment;
+    adjustment.set_number(number);
+    gateway_.SendAdjust(Ref(attempt), adjustment);
+  };
+  adjust(2, 7);  // somebody else's
+  adjust(1, 1);
+  adjust(1, 1);  // sent again, for there was no answer
+  adjust(1, 2);
+  runner_.Play([](Uplink& uplink, AttemptControl& control) {
+    std::vector<int> numbers;
+    while (numbers.empty() || numbers.back() != 2) {
+      for (const v1::Adjustment& taken : control.TakeAdjustments()) {
+        numbers.push_back(taken.number());
+      }
+    }
+    EXPECT_THAT(numbers, testing::Not(testing::Contains(7)));
+    EXPECT_THAT(numbers, testing::Contains(1));
+    uplink.Report(AdjustReportOf(Ref(1), 2, true, 40), control);
+    return std::optional<v1::AttemptEnded>();
+  });
+  gateway_.WaitFor("the answer", [](const Record& r) { return r.reports.size() == 1; });
+  gateway_.Cut();
+  const Record record =
+      gateway_.WaitFor("it once more", [](const Record& r) { return r.reports.size() == 2; });
+  EXPECT_THAT(Sequences(record), testing::ElementsAre(1, 1));
+  EXPECT_EQ(record.adjusted()[0].number(), 2);
+  EXPECT_TRUE(record.adjusted()[0].taken());
+  EXPECT_EQ(record.adjusted()[0].step(), 40);
+  gateway_.Set([](auto& b) { b.acknowledge = true; });
+  gateway_.SendAck(1);
   runner_.End(v1::AttemptEnded::COMPLETED);
 }
 

@@ -92,6 +92,13 @@ void FakeGateway::SendStop(const v1::AttemptRef& attempt, bool checkpoint) {
   Send(message);
 }
 
+void FakeGateway::SendAdjust(const v1::AttemptRef& attempt, const v1::Adjustment& adjustment) {
+  v1::CoordinatorMessage message;
+  *message.mutable_adjust()->mutable_attempt() = attempt;
+  *message.mutable_adjust()->mutable_adjustment() = adjustment;
+  Send(message);
+}
+
 void FakeGateway::SendSuperseded(const v1::AttemptRef& attempt) {
   v1::CoordinatorMessage message;
   *message.mutable_superseded()->mutable_attempt() = attempt;
@@ -285,6 +292,14 @@ std::vector<v1::CheckpointReport> FakeGateway::Record::checkpoints() const {
     if (report.has_checkpoint()) checkpoints.push_back(report.checkpoint());
   }
   return checkpoints;
+}
+
+std::vector<v1::AdjustReport> FakeGateway::Record::adjusted() const {
+  std::vector<v1::AdjustReport> adjusted;
+  for (const v1::WorkerMessage& report : Once(reports)) {
+    if (report.has_adjusted()) adjusted.push_back(report.adjusted());
+  }
+  return adjusted;
 }
 
 const v1::AttemptEnded* FakeGateway::Record::ended() const {

@@ -57,6 +57,7 @@ class FakeGateway : public v1::WorkerGateway::Service {
   void SendAck(int64_t sequence);
   void SendStart(const v1::Start& start);
   void SendStop(const v1::AttemptRef& attempt, bool checkpoint);
+  void SendAdjust(const v1::AttemptRef& attempt, const v1::Adjustment& adjustment);
   void SendSuperseded(const v1::AttemptRef& attempt);
 
   // Cuts the open session, as a broken connection does.
@@ -77,6 +78,7 @@ class FakeGateway : public v1::WorkerGateway::Service {
 
     std::vector<v1::Epoch> epochs() const;  // each report once
     std::vector<v1::CheckpointReport> checkpoints() const;
+    std::vector<v1::AdjustReport> adjusted() const;
     const v1::AttemptEnded* ended() const;  // of the last one
     const v1::FinishReport* finished() const;
   };

@@ -9,66 +9,15 @@
 #include <fstream>
 #include <limits>
 
-#include "tests/worker/agent/agent_fixture.h"
-#include "tests/worker/agent/test_data.h"
+#include "tests/worker/agent/native_fixture.h"
 #include "worker/agent/digest.h"
-#include "worker/agent/native_runner.h"
 #include "worker/engine/checkpoint.h"
 
 namespace trainyard::agent {
 namespace {
 
-using Record = FakeGateway::Record;
 using testing::HasSubstr;
-using v1::AttemptEnded;
-
-constexpr int64_t kStepsPerEpoch = 5;  // 72 images in batches of 16
-
-class NativeTest : public testing::Test {
- protected:
-  NativeTest()
-      : blobs_(MakeChannel(gateway_.address())),
-        cache_(folder_ / "cache"),
-        runner_({.backend = "cpu", .threads = 1, .work_folder = folder_.path()}, blobs_, cache_),
-        snapshot_(gateway_.Store(SmallSnapshot())) {}
-
-  std::unique_ptr<RunningAgent> Agent(size_t reports_max = 1'000) {
-    return std::make_unique<RunningAgent>(gateway_.address(), runner_, [&](AgentOptions& options) {
-      options.session.reports_max = reports_max;
-    });
-  }
-
-  // Waits for the end of this attempt.
-  Record WaitForEnd(int64_t attempt) { return gateway_.WaitForEnd(attempt); }
-
-  Record RunToEnd(const v1::Start& start) {
-    const auto agent = Agent();
-    gateway_.SendStart(start);
-    return WaitForEnd(start.attempt().attempt());
-  }
-
-  // The bytes of the last checkpoint of a run that nothing disturbs, in a world of its own.
-  static std::string UndisturbedResult(const v1::JobSpec& spec) {
-    FakeGateway gateway;
-    TestFolder folder;
-    BlobClient blobs(MakeChannel(gateway.address()));
-    BlobCache cache(folder / "cache");
-    NativeRunner runner({.backend = "cpu", .threads = 1, .work_folder = folder.path()}, blobs,
-                        cache);
-    RunningAgent agent(gateway.address(), runner);
-    gateway.SendStart(SmallStart(spec, gateway.Store(SmallSnapshot()), 1));
-    const Record record =
-        gateway.WaitFor("the end", [](const Record& r) { return r.ended() != nullptr; });
-    return gateway.blob(record.checkpoints().back().sha256());
-  }
-
-  FakeGateway gateway_;
-  TestFolder folder_;
-  BlobClient blobs_;
-  BlobCache cache_;
-  NativeRunner runner_;
-  const std::string snapshot_;
-};
+using NativeTest = NativeFixture;
 
 TEST_F(NativeTest, TrainsToTheEndReportingEveryEpochCheckpointAndTheConfusionMatrix) {
   const Record record = RunToEnd(SmallStart(SmallJob(3), snapshot_, 1));

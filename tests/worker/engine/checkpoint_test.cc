@@ -29,6 +29,10 @@ Checkpoint SmallCheckpoint() {
   checkpoint.epoch_loss_sum = 0.1 + 0.2;
   checkpoint.epoch_correct = 5;
   checkpoint.epoch_images = 9;
+  checkpoint.epoch_gradient_norms = 1.0 / 7;
+  checkpoint.update_ratio = 1e-3 / 3;
+  checkpoint.dead_units = 0.25;
+  checkpoint.adjusted = {{12, 0xFEDCBA9876543210}, {12, 0}, {1234567890122, 7}};
   checkpoint.normalise_mean = {0.1f, 1.0f / 3};
   checkpoint.normalise_inverse_std = {3.5f, 1e-38f};
   checkpoint.parameters = {{"layers.0.weight", Role::kWeight, {2, 1, 1, 3}},
@@ -78,6 +82,10 @@ TEST(Checkpoint, ComesBackAsItWasWritten) {
   EXPECT_EQ(read.epoch_loss_sum, written.epoch_loss_sum);
   EXPECT_EQ(read.epoch_correct, written.epoch_correct);
   EXPECT_EQ(read.epoch_images, written.epoch_images);
+  EXPECT_EQ(read.epoch_gradient_norms, written.epoch_gradient_norms);
+  EXPECT_EQ(read.update_ratio, written.update_ratio);
+  EXPECT_EQ(read.dead_units, written.dead_units);
+  EXPECT_EQ(read.adjusted, written.adjusted);
   EXPECT_EQ(read.normalise_mean, written.normalise_mean);
   EXPECT_EQ(read.normalise_inverse_std, written.normalise_inverse_std);
   ASSERT_EQ(read.parameters.size(), written.parameters.size());
@@ -200,6 +208,20 @@ TEST(Checkpoint, MissingOrMeaninglessMetadataIsRefusedByKey) {
   };
   for (const char* step : {"-1", "", "1x", "99999999999999999999", " 1"}) {
     EXPECT_TRUE(ThrowsNaming([&] { ParseCheckpoint(with_step(step)); }, {"\"step\""})) << step;
+  }
+}
+
+TEST(Checkpoint, AdjustmentsThatMeanNothingAreRefused) {
+  const std::string bytes = SerializeCheckpoint(SmallCheckpoint());
+  std::map<std::string, std::string> metadata = ParseSafetensors(bytes).metadata;
+  metadata.erase("checksum");
+  const std::vector<float> value{1};
+  for (const char* adjusted :
+       {"12", "12:", ":1", "x:1", "12:xyz", "1:2,3:4", "12:11112222333344445"}) {
+    metadata["adjusted"] = adjusted;
+    const std::string file = WriteSafetensors({{"layers.0.weight", {1}, value}},
+                                              Metadata(metadata.begin(), metadata.end()));
+    EXPECT_TRUE(ThrowsNaming([&] { ParseCheckpoint(file); }, {"\"adjusted\""})) << adjusted;
   }
 }
 

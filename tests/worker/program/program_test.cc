@@ -81,6 +81,73 @@ TEST_F(ProgramRunnerTest, AnotherAttemptContinuesFromTheCheckpointAndTheBestOneI
   EXPECT_EQ(gateway_.blob(model.files(0).sha256()), "weights 4\n");
 }
 
+TEST_F(ProgramRunnerTest, AProgramIsEndedBehindTheEpochOfItsRungAndPromotedFromThere) {
+  const std::string endless = std::string("last=6") + kTrain + "sleep 1000\n";
+  v1::Start first = Sh(endless);
+  first.set_until_epoch(2);
+  Record record = RunToEnd(first);
+  EXPECT_EQ(record.ended()->outcome(), AttemptEnded::COMPLETED);
+  EXPECT_EQ(record.ended()->message(), "halted after epoch 2");
+  EXPECT_THAT(record.epochs(), SizeIs(2)) << "what it went on to do counts for nothing";
+  EXPECT_EQ(record.checkpoints().back().epoch(), 2);
+
+  v1::Start promoted = Sh(endless, 2);
+  promoted.set_until_epoch(4);
+  promoted.set_checkpoint_sha256(record.checkpoints().back().sha256());
+  record = RunToEnd(promoted);
+  EXPECT_EQ(record.ended()->message(), "halted after epoch 4");
+  EXPECT_THAT(record.epochs(), SizeIs(4)) << "3 and 4 are new";
+
+  // A worker that died between its checkpoint and its last word leaves nothing to do.
+  v1::Start again = Sh("echo must not run; exit 1", 3);
+  again.set_until_epoch(4);
+  again.set_checkpoint_sha256(record.checkpoints().back().sha256());
+  record = RunToEnd(again);
+  EXPECT_EQ(record.ended()->outcome(), AttemptEnded::COMPLETED) << record.ended()->message();
+  EXPECT_THAT(record.epochs(), SizeIs(4));
+}
+
+TEST_F(ProgramRunnerTest, AnEarlyStopEndsAProgramBehindTheEpochInProgressAndNothingElseReachesIt) {
+  const std::string go_on = folder_ / "go-on";
+  const std::string waits =
+      "\nwhile [ $epoch -ge 1 ] && [ ! -e " + go_on + " ]; do sleep 0.01; done\ndone\n";
+  std::string script = std::string("last=9") + kTrain + "sleep 1000\n";
+  script.replace(script.rfind("\ndone\n"), 6, waits);
+  const auto agent = Agent();
+  gateway_.SendStart(Sh(script));
+  const auto epochs =
+      gateway_.WaitFor("epoch 1", [](const Record& r) { return r.epochs().size() == 1; }).epochs();
+  v1::Adjustment stop;
+  stop.set_number(1);
+  stop.set_stop(true);
+  const auto answer = [&](int64_t step) {
+    const size_t before = gateway_.record().adjusted().size();
+    stop.set_step(step);
+    gateway_.SendAdjust(agent::Ref(1), stop);
+    return gateway_
+        .WaitFor("an answer", [&](const Record& r) { return r.adjusted().size() > before; })
+        .adjusted()
+        .back();
+  };
+  EXPECT_FALSE(answer(epochs[0].step() - 1).taken());
+  const v1::AdjustReport taken = answer(epochs[0].step() + 1);
+  EXPECT_TRUE(taken.taken());
+  EXPECT_EQ(taken.step(), epochs[0].step() + 1);
+  EXPECT_EQ(answer(epochs[0].step() + 5).step(), taken.step()) << "held already";
+  v1::Adjustment change;
+  change.set_number(2);
+  change.set_step(100);
+  gateway_.SendAdjust(agent::Ref(1), change);
+  gateway_.WaitFor("a note", [](const Record& r) { return !Notes(r).empty(); });
+  std::ofstream(go_on) << "";
+  const Record record = WaitForEnd(1);
+  EXPECT_EQ(record.ended()->outcome(), AttemptEnded::COMPLETED);
+  EXPECT_THAT(record.ended()->message(), HasSubstr("stopped early at step"));
+  EXPECT_THAT(record.ended()->adjusted_at(), ElementsAre(taken.step()));
+  EXPECT_THAT(record.epochs(), SizeIs(2));
+  EXPECT_THAT(Notes(record), ElementsAre(HasSubstr("adjustment 2: found a change")));
+}
+
 TEST_F(ProgramRunnerTest, TheEnvironmentIsTheContractAndNothingElse) {
   setenv("TRAINYARD_TOKEN", "secret", 1);
   setenv("AWS_SECRET_ACCESS_KEY", "secret", 1);

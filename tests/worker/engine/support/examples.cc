@@ -94,8 +94,9 @@ network::Configuration EverythingConfiguration(network::OptimizerKind optimizer)
 std::string Reproducible(const EpochMetrics& metrics) {
   std::string text =
       "epoch " + std::to_string(metrics.epoch) + " step " + std::to_string(metrics.step);
-  for (double value : {metrics.train_loss, metrics.train_accuracy, metrics.val_loss,
-                       metrics.val_accuracy, metrics.learning_rate}) {
+  for (double value :
+       {metrics.train_loss, metrics.train_accuracy, metrics.val_loss, metrics.val_accuracy,
+        metrics.learning_rate, metrics.gradient_norm, metrics.update_ratio, metrics.dead_units}) {
     char digits[64];
     text += " " + std::string(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
   }

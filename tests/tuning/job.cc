@@ -50,9 +50,7 @@ class Job::Watcher : public engine::TrainingObserver {
     }
   }
 
-  Wish AtStepBoundary() override {
-    return job_.Over() ? Wish::kAbandon : Wish::kContinue;
-  }
+  Wish AtStepBoundary() override { return job_.Over() ? Wish::kAbandon : Wish::kContinue; }
 
   // What was trained beyond the last whole epoch counts as well.
   void CountEpochs() {
@@ -158,9 +156,8 @@ bool Job::TrainNext(const core::NextTrial& next) {
   if (options_.limits.inherit && next.inherit && next.base > 0) {
     const PlayedTrial& base = played_.trials.at(static_cast<size_t>(next.base - 1));
     if (base.best) {
-      inherited = engine::Inherit(base.history.configuration.network, *base.best,
-                                  next.configuration)
-                      .state;
+      inherited =
+          engine::Inherit(base.history.configuration.network, *base.best, next.configuration).state;
     }
   }
   PlayedTrial& trial = played_.trials.emplace_back();

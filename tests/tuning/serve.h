@@ -1,7 +1,9 @@
-// Trains points of a search space for a searcher in another process, one at a time, a JSON object
-// a line:
+// Trains points of SpaceAround() for a searcher in another process, one at a time, a JSON object a
+// line:
 //
-//   in   {"lr": 0.1, "width": 2, "depth": 1, "epochs": 5, "batch": 128, "seed": 1}
+//   out  {"space": [{"path": "train.lr", "min": 0.01, "max": 0.5, "log": true, "step": 0}, ...],
+//         "start": {"train.lr": 0.1, ...}}
+//   in   {"seed": 1, "point": {"train.lr": 0.05, "network.width": "2", ...}}
 //   out  {"epoch": 1, "val_accuracy": 0.871, "train_accuracy": 0.812, "cpu_seconds": 3.2}
 //   in   {"go": true}, or {"go": false}: the trial ends here (pruned)
 //   ...

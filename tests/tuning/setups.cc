@@ -4,15 +4,11 @@
 #include <numeric>
 #include <random>
 
-#include "coordinator/core/tuner/grow.h"
-
 namespace trainyard::tuning {
 namespace {
 
 using core::FindingKind;
 using network::Layer;
-
-constexpr int kFiltersMax = 512;
 
 Layer Conv3x3(int filters) {
   network::Conv conv{.filters = filters};
@@ -88,18 +84,12 @@ network::Configuration Setup(const std::string& name) {
   return small;
 }
 
-network::Configuration At(const network::Configuration& start, const Point& point) {
-  network::Configuration made = start;
-  if (const auto wider = core::Widen(made.network, point.width, kFiltersMax)) {
-    made.network = *wider;
-  }
-  for (int block = 0; block < point.depth; ++block) {
-    if (const auto deeper = core::Deepen(made.network)) made.network = *deeper;
-  }
-  made.training.optimizer.learning_rate = point.rate;
-  made.training.epochs = point.epochs;
-  made.training.batch_size = point.batch;
-  return made;
+std::vector<core::Dimension> SpaceAround() {
+  return {{.path = "train.lr", .min = 0.01, .max = 0.5, .log = true},
+          {.path = "network.width", .choices = {"1", "2", "4", "8"}},
+          {.path = "network.depth", .min = 0, .max = 3, .step = 1},
+          {.path = "train.epochs", .min = 2, .max = 10, .step = 1},
+          {.path = "train.batch_size", .choices = {"64", "128", "256"}}};
 }
 
 std::vector<Plant> Plants(const std::string& setup, uint64_t seed) {

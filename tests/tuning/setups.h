@@ -1,5 +1,5 @@
 // What the measurements start from: configurations that suit Fashion-MNIST, one that is too small,
-// points of a search space around it, and runs with a known defect.
+// a search space around it, and runs with a known defect.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/core/request.h"
 #include "coordinator/core/tuner/tweak.h"
 #include "network/training.h"
 #include "worker/engine/dataset.h"
@@ -18,15 +19,8 @@ namespace trainyard::tuning {
 // another name.
 network::Configuration Setup(const std::string& name);
 
-// One point of the space that a person would have searched around `start`.
-struct Point {
-  double rate = 0;   // learning rate
-  double width = 1;  // times as many filters
-  int depth = 0;     // blocks conv - batch_norm - relu put in
-  int epochs = 0;
-  int batch = 0;
-};
-network::Configuration At(const network::Configuration& start, const Point& point);
+// What a person might write into `tune.space` for "small".
+std::vector<core::Dimension> SpaceAround();
 
 // A run with a known defect.
 struct Plant {

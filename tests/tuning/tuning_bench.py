@@ -7,8 +7,8 @@ DRIVER is tuning_run. Each run leaves a JSON file in the results folder; one tha
 again. The tables are printed as docs/benchmarks.md has them. Needs Optuna (PyPI) for the peers.
 
 Everybody starts with the same trial 1, a network that is too small. "grow" and "scratch" are
-Trainyard's policy with and without inheritance, a run for each target. The searches draw from the
-space below, which no target influences: one run says when each target was met.
+Trainyard's policy with and without inheritance, a run for each target. The searches draw from a
+space (setups.cc), which no target influences: one run says when each target was met.
 """
 
 import argparse
@@ -30,18 +30,15 @@ PLANTS = ("too small", "too large, unregularised", "rate 10x too high", "rate 10
           "too few epochs", "shuffled labels")
 SETUPS = ("batch_norm", "plain", "adamw")
 
-# The start, then what a person might write into `tune.space` for it.
-START = {"lr": 0.1, "width": 1, "depth": 0, "epochs": 2, "batch": 128}
 
-
-def draw(trial):
-    return {
-        "lr": trial.suggest_float("lr", 0.01, 0.5, log=True),
-        "width": trial.suggest_categorical("width", [1, 2, 4, 8]),
-        "depth": trial.suggest_int("depth", 0, 3),
-        "epochs": trial.suggest_int("epochs", 2, 10),
-        "batch": trial.suggest_categorical("batch", [64, 128, 256]),
-    }
+def draw(trial, dimension):
+    path = dimension["path"]
+    if "choices" in dimension:
+        return trial.suggest_categorical(path, dimension["choices"])
+    low, high, step = dimension["min"], dimension["max"], dimension["step"]
+    if step == 1:
+        return trial.suggest_int(path, int(low), int(high))
+    return trial.suggest_float(path, low, high, log=dimension["log"])
 
 
 class Server:
@@ -51,6 +48,7 @@ class Server:
         command = [arguments.driver, "--serve", "--images", str(arguments.images)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         text=True)
+        self.offer = self.hear()
 
     def say(self, message):
         self.process.stdin.write(json.dumps(message) + "\n")
@@ -63,7 +61,7 @@ class Server:
         return json.loads(line)
 
     def epochs(self, point):
-        """Rows as they come; send(False) ends the trial."""
+        """Its rows as they come; send(False) ends it."""
         self.say(point)
         while "done" not in (row := self.hear()):
             go = yield row
@@ -84,16 +82,16 @@ def search(method, seed, arguments):
     pruner = (optuna.pruners.MedianPruner(n_warmup_steps=1) if method == "tpe-pruned" else
               optuna.pruners.NopPruner())
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
-    study.enqueue_trial(START)
     server = Server(arguments)
+    study.enqueue_trial(server.offer["start"])
     rows = []
     trials = []
     while len(rows) < arguments.max_epochs and not any(r["val"] >= max(TARGETS) for r in rows):
         trial = study.ask()
-        point = draw(trial)
+        point = {d["path"]: draw(trial, d) for d in server.offer["space"]}
         best = 0.0
         pruned = False
-        epochs = server.epochs({**point, "seed": seed})
+        epochs = server.epochs({"point": point, "seed": seed})
         row = next(epochs, None)
         while row is not None:
             accuracy = row["val_accuracy"] or 0.0  # null: the loss is no number any more
@@ -162,7 +160,7 @@ def cost(result, target):
     if "rows" in result:
         for epoch, row in enumerate(result["rows"], 1):
             if row["val"] >= target:
-                return epoch, row["cpu_seconds"] - 0
+                return epoch, row["cpu_seconds"]
         return None
     return (result["epochs"], result["cpu_seconds"]) if result["met"] else None
 

@@ -116,6 +116,11 @@ json PlayJob(const Arguments& arguments) {
   options.start.training.seed = arguments.seed;
   options.target = {.bound = arguments.target, .images = images.count() / kSetAside};
   options.limits.inherit = arguments.method == "grow";
+  if (arguments.method == "random" || arguments.method == "tpe") {
+    options.limits.algorithm =
+        arguments.method == "tpe" ? core::Algorithm::kTpe : core::Algorithm::kRandom;
+    options.limits.space = SpaceAround();
+  }
   options.limits.seed = arguments.seed;
   options.threads = arguments.threads;
   Job job(std::move(options), {.train = &images, .validation_fraction = 1.0 / kSetAside});
@@ -163,7 +168,7 @@ int main(int argc, char** argv) {
   trainyard::tuning::Arguments arguments;
   CLI::App app("Plays one tuning job in this process and prints what came of it as JSON");
   app.add_option("--method", arguments.method, "how the next trial is found")
-      ->check(CLI::IsMember({"grow", "scratch"}));
+      ->check(CLI::IsMember({"grow", "scratch", "random", "tpe"}));
   app.add_option("--setup", arguments.setup, "what trial 1 is: small, batch_norm, plain, adamw");
   app.add_option("--plant", arguments.plant, "train a run with this defect, and diagnose it");
   app.add_flag("--serve", arguments.serve, "train the points that stdin names");

@@ -67,11 +67,13 @@ class Play(unittest.TestCase):
         self.assertIn(run_once["right"], (True, False))
 
     def test_trains_points_for_searchers_of_others(self):
-        point = {"lr": 0.1, "width": 2, "depth": 1, "epochs": 2, "batch": 64, "seed": 1}
+        point = {"seed": 1, "point": {"train.lr": 0.1, "train.epochs": 2, "train.batch_size": "64",
+                                      "network.width": "2", "network.depth": 1}}
         said = [point, {"go": True}, {"go": True}, point, {"go": False}]
         done = run("--serve", "--images", "1200", stdin="\n".join(map(json.dumps, said)))
         self.assertEqual(done.returncode, 0, done.stderr)
-        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        space, *rows = map(json.loads, done.stdout.splitlines())
+        self.assertEqual(space["start"].keys(), point["point"].keys())
         self.assertEqual([row.get("epoch", "done") for row in rows], [1, 2, "done", 1, "done"])
         self.assertEqual(rows[0]["val_accuracy"], rows[3]["val_accuracy"])
 

@@ -6,6 +6,7 @@
 #include "cli/job_view.h"
 #include "cli/parse.h"
 #include "cli/text.h"
+#include "cli/tweak_view.h"
 
 namespace trainyard::cli {
 namespace {
@@ -79,51 +80,33 @@ absl::StatusOr<int> JobLogs(Context& context, int64_t id, bool follow) {
   return kDone;
 }
 
+// Programs do not tell of their gradients: nothing stands there then.
+std::string CurveLine(int trial, const v1::Epoch& row) {
+  std::string line =
+      fmt::format("{},{},{},{},{},{},{},{},{},{},{}", trial, row.epoch(), row.step(),
+                  row.train_loss(), row.train_accuracy(), row.val_loss(), row.val_accuracy(),
+                  row.learning_rate(), row.images_per_second(), row.seconds(), row.exact());
+  if (row.gradient_norm() == 0 && row.update_ratio() == 0) return line + ",,,\n";
+  return line +
+         fmt::format(",{},{},{}\n", row.gradient_norm(), row.update_ratio(), row.dead_units());
+}
+
 // The metrics of all epochs, one a line, as spreadsheets and plotting plugins read them.
 absl::StatusOr<int> JobCurves(Context& context, int64_t id) {
   const auto job = GetJob(context, id);
   if (!job.ok()) return job.status();
   if (!context.json()) {
     context.out() << "trial,epoch,step,train_loss,train_accuracy,val_loss,val_accuracy,"
-                     "learning_rate,images_per_second,seconds,exact\n";
+                     "learning_rate,images_per_second,seconds,exact,gradient_norm,update_ratio,"
+                     "dead_units\n";
   }
   for (const v1::Trial& trial : job->trials()) {
     for (const v1::Epoch& row : trial.epochs()) {
-      context.out() << (context.json()
-                            ? ForPrograms(context, row, true)
-                            : fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", trial.number(),
-                                          row.epoch(), row.step(), row.train_loss(),
-                                          row.train_accuracy(), row.val_loss(), row.val_accuracy(),
-                                          row.learning_rate(), row.images_per_second(),
-                                          row.seconds(), row.exact()));
+      context.out() << (context.json() ? ForPrograms(context, row, true)
+                                       : CurveLine(trial.number(), row));
     }
   }
   return kDone;
-}
-
-std::string RenderTweak(const v1::TweakJobResponse& response, bool dry_run, int64_t job,
-                        const Context& context) {
-  const v1::Tweak& tweak = response.tweak();
-  std::string out = dry_run ? fmt::format("Nothing changed; job {} would go on with:\n", job)
-                            : fmt::format("Job {} goes on with:\n", job);
-  if (tweak.changes().empty()) return out + "  no changes\n";
-  Table table({{"KEY", false, true}, {"FROM", false, true}, {"TO", false, true}});
-  for (const v1::Change& change : tweak.changes()) {
-    table.Add({CleanLine(change.path(), 200), CleanLine(change.from(), 200),
-               Cell(CleanLine(change.to(), 200), Colour::kGreen)});
-  }
-  out += table.Render(context.style());
-  for (const auto& [name, value] :
-       {std::pair{"finding", tweak.finding()}, std::pair{"reason", tweak.reason()},
-        std::pair{"expected", tweak.expectation()}}) {
-    if (value.empty()) continue;
-    std::string lines;
-    for (const std::string& line : Wrap(CleanLine(value), 86)) {
-      lines += PadRight(lines.empty() ? name : "", 10) + line + "\n";
-    }
-    out += lines;
-  }
-  return out;
 }
 
 struct JobOptions {
@@ -200,20 +183,26 @@ void AddJob(CLI::App& app, Context& context) {
 void AddTweak(CLI::App& app, Context& context) {
   struct Options : JobOptions {
     std::vector<std::string> overrides;
+    int trial = 0;
     bool dry_run = false;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = AddJobCommand(
-      app, context, "tweak", "Accept or change the next trial of a job",
+      app, context, "tweak", "Change a trial while it runs, or accept or change the next one",
+      "  trainyard tweak 7 --set train.lr=0.01             change the trial that runs\n"
+      "  trainyard tweak 7 --trial 3 --set train.lr=0.01   where several run, this one\n"
       "  trainyard tweak 7                                 accept the proposal as it is\n"
-      "  trainyard tweak 7 --set train.lr=0.01             change it first\n"
       "  trainyard tweak 7 --set train.epochs=20 --dry-run only show what would come of it\n"
-      "\nA job submitted with --manual waits for this after each trial; `trainyard job show JOB` "
-      "shows\n"
-      "the proposal.",
+      "  trainyard tweak 7 --dry-run                       what the tuner would do now\n"
+      "\nWhat each step reads (learning rate, momentum, decay, dropout, ...) changes within a few "
+      "steps,\nthe number of epochs and the schedule at the end of an epoch, both without a "
+      "restart; anything else\nstops the trial and starts the next. A job submitted with --manual "
+      "waits after each trial until the\nproposal that `trainyard job show JOB` shows is accepted "
+      "or changed.",
       options, [&context, options](int64_t id) -> absl::StatusOr<int> {
         v1::TweakJobRequest request;
         request.set_job(id);
+        request.set_trial(options->trial);
         request.set_dry_run(options->dry_run);
         for (const std::string& override : options->overrides) {
           if (absl::Status status = CheckOverride(override); !status.ok()) return status;
@@ -222,11 +211,16 @@ void AddTweak(CLI::App& app, Context& context) {
         const auto response = context.client->Call(&v1::Trainyard::Stub::TweakJob, request);
         if (!response.ok()) return response.status();
         Print(context, *response,
-              [&] { return RenderTweak(*response, options->dry_run, id, context); });
+              [&] { return RenderTweak(*response, options->dry_run, id, context.style()); });
         return kDone;
       });
   AddSetOption(command, options->overrides);
-  command->add_flag("--dry-run", options->dry_run, "Show the changes without making them");
+  command
+      ->add_option("--trial", options->trial, "The running trial to change; only where several run")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1'000'000))
+      ->needs(command->get_option("--set"));
+  command->add_flag("--dry-run", options->dry_run, "Show what would come of it, and do nothing");
 }
 
 }  // namespace trainyard::cli

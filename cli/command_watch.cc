@@ -1,6 +1,7 @@
 // `watch`, `wait`, and what `submit --watch` and `--wait` share with them.
 #include <fmt/format.h>
 
+#include <set>
 #include <thread>
 
 #include "cli/command.h"
@@ -90,9 +91,8 @@ class Watcher {
       context_.out() << lines_.Render(event) << std::flush;
       return;
     }
-    view_.Add(event);
-    if (event.kind() == "trial_started") {
-      // The new trial's length is in its configuration; without it there is just no bar.
+    if (view_.Add(event)) {
+      // How long a trial is, is in its configuration; without it there is just no bar.
       v1::GetJobRequest request;
       request.set_job(job_);
       const auto job =
@@ -207,11 +207,11 @@ class Waiter {
   bool Reached() {
     if (IsOver(job_.state())) return true;
     if (options_.until != "trial") return false;
-    trial_ = 1;
     for (const v1::Trial& trial : job_.trials()) {
-      const bool open =
-          trial.state() == v1::TRIAL_STATE_QUEUED || trial.state() == v1::TRIAL_STATE_RUNNING;
-      trial_ = open ? trial.number() : trial.number() + 1;
+      const bool open = trial.state() == v1::TRIAL_STATE_QUEUED ||
+                        trial.state() == v1::TRIAL_STATE_RUNNING ||
+                        trial.state() == v1::TRIAL_STATE_HALTED;
+      if (!open) over_.insert(trial.number());
     }
     return job_.state() == v1::JOB_STATE_WAITING;
   }
@@ -225,7 +225,7 @@ class Waiter {
     callbacks.on_event = [this](const v1::Event& event) {
       if (event.kind() == "job_ended") return false;
       return !(options_.until == "trial" && event.kind() == "trial_ended" &&
-               event.trial() >= trial_);
+               !over_.contains(event.trial()));
     };
     callbacks.on_tick = [this] { return signals_.caught() == 0; };
     bool lost = false;
@@ -254,7 +254,7 @@ class Waiter {
   SignalWatch signals_;
   std::optional<Clock::time_point> deadline_;
   v1::Job job_;
-  int trial_ = 1;  // the one whose end is waited for
+  std::set<int> over_;  // trials that had ended already: the end of another one is waited for
 };
 
 }  // namespace

@@ -33,6 +33,7 @@ constexpr Look kLooks[] = {
     {"trial_ended", "trial ended", "■", Colour::kCyan},
     {"diagnosis", "diagnosis", "?", Colour::kMagenta},
     {"tweak", "tweak", "✎", Colour::kMagenta},
+    {"adjustment", "adjustment", "✎", Colour::kMagenta},
     {"target_met", "target met", "✓", Colour::kGreen},
     {"finishing", "finishing", "●", Colour::kBlue},
     {"model_published", "model", "★", Colour::kGreen},
@@ -99,6 +100,8 @@ Cell StateCell(v1::TrialState state) {
       return {"queued", Colour::kDim};
     case v1::TRIAL_STATE_RUNNING:
       return {"running", Colour::kCyan};
+    case v1::TRIAL_STATE_HALTED:
+      return {"halted", Colour::kYellow};
     case v1::TRIAL_STATE_COMPLETED:
       return {"completed", Colour::kPlain};
     case v1::TRIAL_STATE_DIVERGED:
@@ -152,9 +155,12 @@ std::string ChangesText(const Changes& changes) {
 }
 
 int PlannedEpochs(const v1::Trial& trial) {
-  const v1::Configuration& configuration = trial.configuration();
-  return configuration.has_training() ? configuration.training().epochs()
-                                      : configuration.changes().epochs();
+  const v1::Configuration& now = trial.adjustments().empty()
+                                     ? trial.configuration()
+                                     : trial.adjustments().rbegin()->configuration();
+  const int all = now.has_training() ? now.training().epochs() : now.changes().epochs();
+  if (trial.until_epoch() == 0) return all;
+  return all == 0 ? trial.until_epoch() : std::min(all, trial.until_epoch());
 }
 
 bool EventLines::IsBest(int64_t job, const v1::Epoch& epoch) {
@@ -188,10 +194,10 @@ std::string EventLines::EpochText(const v1::Epoch& epoch, int room) const {
 
 std::string EventLines::Render(const v1::Event& event) {
   if (event.kind() == "attempt_started" || event.kind() == "attempt_restarted") {
-    told_checkpoint_.erase(event.job());
+    told_checkpoint_.erase({event.job(), event.trial()});
   }
-  if (event.kind() == "checkpoint" && !told_checkpoint_.insert(event.job()).second &&
-      !all_checkpoints_) {
+  if (event.kind() == "checkpoint" &&
+      !told_checkpoint_.insert({event.job(), event.trial()}).second && !all_checkpoints_) {
     return "";
   }
   const std::string kind = Cut(CleanLine(event.kind(), 64), kLabelWidth);

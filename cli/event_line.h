@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "cli/style.h"
 #include "trainyard/v1/resources.pb.h"
@@ -22,7 +23,8 @@ bool IsOver(v1::JobState state);
 using Changes = google::protobuf::RepeatedPtrField<v1::Change>;
 std::string ChangesText(const Changes& changes);
 
-// How many a trial is to have; 0: a program's own number, which is not known.
+// How many a trial is to have before it ends or halts; 0: a program's own number, which is not
+// known.
 int PlannedEpochs(const v1::Trial& trial);
 
 class EventLines {
@@ -46,8 +48,8 @@ class EventLines {
   const bool with_job_;
   bool by_loss_ = false;
   bool all_checkpoints_ = false;
-  std::set<int64_t> told_checkpoint_;  // jobs, of their running attempt
-  std::map<int64_t, double> best_;     // by job
+  std::set<std::pair<int64_t, int>> told_checkpoint_;  // jobs and trials, of the running attempt
+  std::map<int64_t, double> best_;                     // by job
 };
 
 }  // namespace trainyard::cli

@@ -10,6 +10,7 @@
 
 #include "cli/event_line.h"
 #include "cli/text.h"
+#include "cli/tweak_view.h"
 
 namespace trainyard::cli {
 namespace {
@@ -78,6 +79,8 @@ std::string ChangeAndReason(const v1::Trial& trial) {
       reason += (reason.empty() ? "" : ": ") + CleanLine(trial.tweak().reason());
     }
     lines.push_back(reason);
+    lines.push_back(OriginText(trial));
+    lines.push_back(GainText(trial));
   } else {
     const v1::Configuration& configuration = trial.configuration();
     const bool program = configuration.has_changes() && configuration.changes().ByteSizeLong() == 0;
@@ -192,9 +195,11 @@ std::string ModelFields(const v1::Job& job, const std::optional<std::string>& st
 }  // namespace
 
 std::string TargetText(const v1::Target& target) {
+  const std::string sure =
+      target.confidence() > 0 ? fmt::format(" with confidence {:.6g}", target.confidence()) : "";
   switch (target.metric()) {
     case v1::Target::VAL_ACCURACY:
-      return fmt::format("val_accuracy >= {:.6g}", target.bound());
+      return fmt::format("val_accuracy >= {:.6g}{}", target.bound(), sure);
     case v1::Target::VAL_LOSS:
       return fmt::format("val_loss <= {:.6g}", target.bound());
     default:
@@ -258,6 +263,18 @@ std::string RenderTrials(const v1::Job& job, const Style& style) {
   return table.empty() ? "" : table.Render(style);
 }
 
+// What was changed of trials while they ran, and why.
+std::string AdjustmentFields(const v1::Job& job, const Style& style) {
+  std::string out;
+  for (const v1::Trial& trial : job.trials()) {
+    for (const v1::Adjustment& adjustment : trial.adjustments()) {
+      out += Field(style, out.empty() ? "changed" : "", AdjustmentText(trial.number(), adjustment),
+                   adjustment.settled() ? Colour::kPlain : Colour::kYellow);
+    }
+  }
+  return out.empty() ? "" : "\n" + out;
+}
+
 // Each attempt that another one took over from, and why.
 std::string RestartFields(const v1::Job& job, const Style& style) {
   std::string out;
@@ -291,10 +308,13 @@ std::string RenderJob(const v1::Job& job, const std::optional<std::string>& stat
                   FormatDuration(end_ms - job.created_ms())));
   out += Field(style, "reason", CleanLine(job.reason()));
   if (job.has_proposal()) {
-    const std::string text =
-        fmt::format("{}: {} (expected: {})", ChangesText(job.proposal().changes()),
-                    CleanLine(job.proposal().reason()), CleanLine(job.proposal().expectation()));
-    out += Field(style, "proposal", text, Colour::kYellow);
+    const v1::Tweak& tweak = job.proposal();
+    out += Field(style, "finding", FindingText(tweak));
+    out += Field(style, "evidence", EvidenceText(tweak));
+    out += Field(style, "proposal",
+                 fmt::format("{}: {} (expected: {})", ChangesText(tweak.changes()),
+                             CleanLine(tweak.reason()), ExpectedText(tweak)),
+                 Colour::kYellow);
   }
   if (job.state() == v1::JOB_STATE_WAITING) {
     const char* tweak = job.has_proposal() ? "" : " --set KEY=VALUE";
@@ -304,6 +324,7 @@ std::string RenderJob(const v1::Job& job, const std::optional<std::string>& stat
   }
   const std::string trials = RenderTrials(job, style);
   if (!trials.empty()) out += "\n" + trials;
+  out += AdjustmentFields(job, style);
   out += RestartFields(job, style);
   return out + ModelFields(job, state_dir, style);
 }

@@ -12,7 +12,7 @@
 
 namespace trainyard::cli {
 
-// "val_accuracy >= 0.92", or empty.
+// "val_accuracy >= 0.92", "val_accuracy >= 0.92 with confidence 0.95", or empty.
 std::string TargetText(const v1::Target& target);
 // "validation accuracy 0.9140"; of what has none, its loss.
 std::string ValidationText(const v1::Model& model);

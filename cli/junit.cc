@@ -8,6 +8,7 @@
 #include "cli/event_line.h"
 #include "cli/job_view.h"
 #include "cli/text.h"
+#include "cli/tweak_view.h"
 
 namespace trainyard::cli {
 namespace {
@@ -55,6 +56,9 @@ Case TrialCase(const v1::Trial& trial) {
   if (trial.has_tweak())
     result.output +=
         fmt::format("; {}; {}", ChangesText(trial.tweak().changes()), trial.tweak().reason());
+  if (const std::string gain = GainText(trial); !gain.empty()) result.output += "; " + gain;
+  for (const v1::Adjustment& adjustment : trial.adjustments())
+    result.output += "; " + AdjustmentText(trial.number(), adjustment);
   if (!trial.reason().empty()) result.output += "; " + trial.reason();
   // A trial that leads nowhere is part of the search; whether the job is good is the target's case.
   if (trial.state() != v1::TRIAL_STATE_COMPLETED) {

@@ -17,10 +17,10 @@ class LiveView {
  public:
   LiveView(std::ostream& out, const Style& style) : out_(out), style_(style) {}
 
-  // What is known of the job; call it again whenever a trial has started.
+  // What is known of the job; call it again when Add says so.
   void SetJob(const v1::Job& job);
-  // Takes an event into account.
-  void Add(const v1::Event& event);
+  // Takes an event into account. True: a trial's length may be another one now.
+  bool Add(const v1::Event& event);
   // What is wrong with the connection; empty: nothing.
   void SetTrouble(std::string trouble) { trouble_ = std::move(trouble); }
 
@@ -33,16 +33,33 @@ class LiveView {
   std::vector<std::string> Block(int64_t now_ms) const;
 
  private:
-  struct Curve {
-    int trial = 0;
-    std::vector<double> values;  // of the metric, by epoch
+  // A trial, as far as events told.
+  struct Trial {
+    std::string phase = "starting";
+    bool ended = false;
+    int epoch = 0;  // done
+    int restarts = 0;
+    std::string checkpoint;      // the last one, in the coordinator's words
+    double rate = 0;             // images per second
+    double seconds = 0;          // of the last epoch
+    int64_t epoch_ms = 0;        // when it ended
+    std::vector<double> values;  // of the target's metric, by epoch
   };
-  int EpochsPlanned() const;
+  void AddEpoch(const v1::Event& event, Trial& trial);
   double MetricOf(const v1::Epoch& epoch) const;
   bool Better(double a, double b) const { return by_loss_ ? a < b : a > b; }
-  std::string HeadLine(int64_t now_ms) const;
-  std::string ProgressLine(int64_t now_ms) const;
+  // The trials that run, by number; where none does, the one that was told of last.
+  std::vector<int> Shown() const;
+  int Planned(int number) const;  // epochs before the trial ends or halts; 0: unknown
+  std::string HeadLine(const std::vector<int>& shown, int64_t now_ms) const;
+  std::string Restarts(const Trial& trial) const;
+  std::string BarAndEpoch(int number, int width) const;
+  std::string ProgressLine(int number, int64_t now_ms) const;
+  std::string ShortProgressLine(int number) const;
+  // The curves that fit into so many columns: what has ended long ago goes first.
+  std::vector<int> Drawn(int columns) const;
   std::vector<std::string> ChartLines() const;
+  std::string FootLine() const;
 
   std::ostream& out_;
   const Style style_;
@@ -50,17 +67,11 @@ class LiveView {
 
   v1::Job job_;  // as last told, without epochs and trials
   bool by_loss_ = false;
-  std::vector<Curve> curves_;
-  std::string phase_ = "queued";
+  std::map<int, int> planned_;    // epochs by trial
+  std::map<int, Trial> trials_;   // by number
+  int latest_ = 0;                // the one that was told of last
+  std::string phase_ = "queued";  // of the job; empty: see its trials
   std::string trouble_;
-  int trial_ = 0;
-  int epoch_ = 0;              // done in this trial
-  std::map<int, int> epochs_;  // that each trial has, by its number
-  int restarts_ = 0;           // of this trial
-  std::string checkpoint_;     // the last one, in the coordinator's words
-  double rate_ = 0;            // images per second
-  double seconds_ = 0;         // of the last epoch
-  int64_t epoch_ms_ = 0;       // when it ended
   bool has_best_ = false;
   double best_ = 0;
   int best_trial_ = 0;

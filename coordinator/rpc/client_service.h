@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -122,12 +123,11 @@ class ClientService final
   template <typename What>
   grpc::Status ChangeJob(int64_t job, v1::Job* response);
   v1::Project Show(const core::Project& project) const;
-  absl::StatusOr<v1::TweakJobResponse> PrepareTweak(const v1::TweakJobRequest& request,
-                                                    core::TweakRequested* event);
 
   const ClientOptions options_;
   const ClientParts parts_;
   EventPump pump_;
+  std::mutex tweaking_;
   std::atomic<int> watchers_{0};
   std::atomic<int> followers_{0};
   std::atomic<bool> stopping_{false};

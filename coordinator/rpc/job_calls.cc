@@ -1,16 +1,15 @@
 // Jobs: show, list, cancel, pause, resume, tweak.
 #include <algorithm>
+#include <mutex>
+#include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "coordinator/convert/api.h"
-#include "coordinator/core/step.h"
-#include "coordinator/core/tuner/changes.h"
-#include "coordinator/core/tuning.h"
+#include "absl/strings/strip.h"
 #include "coordinator/rpc/client_service.h"
 #include "coordinator/rpc/request_checks.h"
 #include "coordinator/rpc/status.h"
-#include "coordinator/watch/tweak_overrides.h"
-#include "proto/spec_convert.h"
+#include "coordinator/rpc/tweak_plan.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -71,66 +70,44 @@ grpc::Status ClientService::ResumeJob(grpc::ServerContext*, const v1::ResumeJobR
   return ChangeJob<core::JobResumed>(request->job(), response);
 }
 
-absl::StatusOr<v1::TweakJobResponse> ClientService::PrepareTweak(const v1::TweakJobRequest& request,
-                                                                 core::TweakRequested* event) {
-  // The base, the spec around it and the proposal, all of the same moment.
-  struct Base {
-    v1::JobSpec spec;
-    network::Configuration configuration;
-    std::optional<core::Proposal> proposal;
-  };
-  const core::JobId id{request.job()};
-  const auto base = parts_.loop->Read([&](const core::State& state) -> std::optional<Base> {
-    const auto found = state.jobs.find(id);
-    if (found == state.jobs.end() || found->second.trials.empty()) return std::nullopt;
-    Base base;
-    base.spec.ParseFromString(found->second.request.spec_blob);
-    base.configuration = core::BaseForTweak(state, found->second);
-    base.proposal = found->second.proposal;
-    return base;
-  });
-  if (!base) {
-    const auto job = parts_.loop->GetJob(id);  // ended jobs are no longer in the state
-    if (!job.ok()) return job.status();
-    return absl::FailedPreconditionError(absl::StrCat(
-        "job ", id.value, " is ", v1::JobState_Name(job->state()), ": it takes no tweak"));
-  }
-  v1::TweakJobResponse response;
-  if (request.overrides().empty()) {
-    if (!base->proposal) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("job ", id.value,
-                       " has no proposal to accept: name what is to change, as --set key=value"));
-    }
-    *response.mutable_tweak() = ToProto(base->proposal->tweak);
-    *response.mutable_configuration() = trainyard::ToProto(base->proposal->configuration);
-    return response;
-  }
-  auto tweaked = ApplyToConfiguration(base->spec, base->configuration,
-                                      {request.overrides().begin(), request.overrides().end()});
-  if (!tweaked.ok()) return tweaked.status();
-  event->configuration = *tweaked;
-  core::Tweak tweak;
-  tweak.finding.kind = core::FindingKind::kManual;
-  tweak.reason = "asked for by a person";
-  tweak.changes = core::Difference(base->configuration, *tweaked);
-  *response.mutable_tweak() = ToProto(tweak);
-  *response.mutable_configuration() = trainyard::ToProto(*tweaked);
-  return response;
-}
-
 grpc::Status ClientService::TweakJob(grpc::ServerContext*, const v1::TweakJobRequest* request,
                                      v1::TweakJobResponse* response) {
   if (auto status = CheckId("job", request->job()); !status.ok()) return ToGrpc(status);
+  if (request->trial() < 0) {
+    return ToGrpc(absl::InvalidArgumentError(
+        absl::StrCat("trial: found ", request->trial(), ", expected a trial's number")));
+  }
   for (const std::string& text : request->overrides()) {
     if (auto status = CheckTextSize("overrides", text); !status.ok()) return ToGrpc(status);
   }
-  core::TweakRequested event{{}, core::JobId{request->job()}, std::nullopt};
-  auto prepared = PrepareTweak(*request, &event);
-  if (!prepared.ok()) return ToGrpc(prepared.status());
-  *response = *std::move(prepared);
-  if (request->dry_run()) return grpc::Status::OK;
-  return ToGrpc(parts_.loop->Ask(std::move(event), options_.answer_limit).status());
+  // One at a time: the second of two builds on what the first one made, and undoes nothing of it.
+  std::lock_guard one_at_a_time(tweaking_);
+  const core::JobId id{request->job()};
+  core::State state = parts_.loop->Read([](const core::State& now) { return now; });
+  const auto found = state.jobs.find(id);
+  if (found == state.jobs.end() || found->second.ended() || found->second.trials.empty()) {
+    const auto job = parts_.loop->GetJob(id);  // ended jobs are no longer in the state
+    if (!job.ok()) return ToGrpc(job.status());
+    const std::string how =
+        absl::AsciiStrToLower(absl::StripPrefix(v1::JobState_Name(job->state()), "JOB_STATE_"));
+    return ToGrpc(absl::FailedPreconditionError(
+        absl::StrCat("job ", id.value, " has ended (", how, "): it takes no tweak")));
+  }
+  const core::Job& job = found->second;
+  const bool trains = job.state == core::JobState::kQueued || job.state == core::JobState::kRunning;
+  if (request->dry_run() && trains && request->trial() == 0 && request->overrides().empty()) {
+    *response = Forecast(state, job);
+    return grpc::Status::OK;
+  }
+  auto plan = PlanTweak(state, *request);
+  if (!plan.ok()) return ToGrpc(plan.status());
+  const auto answer =
+      request->dry_run() ? Foretell(std::move(state), std::move(plan->event), parts_.loop->now_ms())
+                         : parts_.loop->Ask(std::move(plan->event), options_.answer_limit);
+  if (!answer.ok()) return ToGrpc(answer.status());
+  *response = std::move(plan->response);
+  response->set_effect(answer->message);
+  return grpc::Status::OK;
 }
 
 }  // namespace trainyard::coordinator

@@ -81,7 +81,7 @@ TEST(EventLines, ManyCheckpointsAreOneLineAnAttemptUnlessAskedFor) {
   EventLines lines(Style{}, false);
   EXPECT_THAT(lines.Render(checkpoint), HasSubstr("at step 50"));
   EXPECT_EQ(lines.Render(checkpoint), "");
-  lines.Render(MakeEvent("attempt_restarted", "attempt 2"));
+  lines.Render(MakeEvent("attempt_restarted", "attempt 2", 1));
   EXPECT_THAT(lines.Render(checkpoint), HasSubstr("at step 50"));
   lines.ShowCheckpoints();
   EXPECT_THAT(lines.Render(checkpoint), HasSubstr("at step 50"));

@@ -35,7 +35,8 @@ TEST_F(FieldTest, IsPrintedAloneAndWithoutQuotes) {
   EXPECT_EQ(Show("trials[1].epochs[0].val_accuracy").out, "0.9123\n");
   EXPECT_EQ(Show("trials[].number").out, "1\n2\n");
   EXPECT_EQ(Show("trials[].epochs[].val_accuracy").out, "0.85\n0.8712\n0.9123\n");
-  EXPECT_EQ(Show("spec.target").out, "{\"bound\":0.91,\"metric\":\"VAL_ACCURACY\"}\n");
+  EXPECT_EQ(Show("spec.target").out,
+            "{\"bound\":0.91,\"confidence\":0,\"metric\":\"VAL_ACCURACY\"}\n");
   server.jobs[7].set_reason("two\nlines \x1b[2Jand \"quotes\"");
   EXPECT_THAT(Show("reason").out, AllOf(HasSubstr("and \"quotes\"\n"), Not(HasSubstr("\x1b"))));
 }
@@ -91,10 +92,10 @@ TEST_F(FieldTest, CurvesAreALineForEachEpoch) {
   row.set_exact(true);
   EXPECT_EQ(RunCli(server, {"job", "curves", "7"}).out,
             "trial,epoch,step,train_loss,train_accuracy,val_loss,val_accuracy,learning_rate,"
-            "images_per_second,seconds,exact\n"
-            "1,1,75,0.5,0,nan,0.85,0,0,0,true\n"
-            "1,2,0,0,0,0,0.8712,0,0,0,false\n"
-            "2,1,0,0,0,0,0.9123,0,0,0,false\n");
+            "images_per_second,seconds,exact,gradient_norm,update_ratio,dead_units\n"
+            "1,1,75,0.5,0,nan,0.85,0,0,0,true,,,\n"
+            "1,2,0,0,0,0,0.8712,0,0,0,false,,,\n"
+            "2,1,0,0,0,0,0.9123,0,0,0,false,,,\n");
   EXPECT_EQ(RunCli(server, {"job", "curves", "7", "--field", "val_accuracy"}).out,
             "0.85\n0.8712\n0.9123\n");
   EXPECT_EQ(RunCli(server, {"job", "curves", "8"}).code, kUsage);

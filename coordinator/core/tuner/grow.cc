@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <numeric>
 #include <utility>
 
@@ -57,6 +58,64 @@ bool AddBatchNorms(std::vector<Layer>& layers) {
   return added;
 }
 
+// The last dense layer gives the classes and stays as wide as it is.
+bool WidenHidden(Network& network, double factor, int units_max) {
+  bool grown = false;
+  Dense* hidden = nullptr;
+  for (Layer& layer : network.layers) {
+    auto* dense = std::get_if<Dense>(&layer.op);
+    if (dense == nullptr) continue;
+    if (hidden != nullptr) {
+      const int units = Grown(hidden->units, factor, 1, units_max);
+      grown = grown || units != hidden->units;
+      hidden->units = units;
+    }
+    hidden = dense;
+  }
+  return grown;
+}
+
+// Whether a relu put in behind this layer would change nothing.
+bool EndsInRelu(const Layer& layer) {
+  const auto* relu = std::get_if<Relu>(&layer.op);
+  return relu != nullptr && relu->negative_slope == 0;
+}
+
+bool EndsInActivation(const Layer& layer) {
+  return std::holds_alternative<Relu>(layer.op) || std::holds_alternative<Residual>(layer.op);
+}
+
+// Behind the last of these layers at which the image still has 7 pixels and more each way.
+struct Place {
+  size_t index = 0;  // of the layer behind it
+  int channels = 0;
+};
+
+template <typename Wanted>
+std::optional<Place> LastLargePlace(const Network& network, Wanted wanted) {
+  constexpr int kSmallestSide = 7;
+  network::Shape shape = network.input;
+  std::optional<Place> place;
+  for (size_t i = 0; i < network.layers.size(); ++i) {
+    shape = network::OutputShape(network.layers[i], shape);
+    if (wanted(network.layers[i]) && std::min(shape.height, shape.width) >= kSmallestSide) {
+      place = Place{i + 1, shape.channels};
+    }
+  }
+  return place;
+}
+
+Conv SameConv(int filters) {
+  Conv conv{.filters = filters, .kernel = {3, 3}, .bias = false};
+  conv.padding.same = true;
+  return conv;
+}
+
+Network WithLayers(Network network, size_t index, std::initializer_list<Layer> layers) {
+  network.layers.insert(network.layers.begin() + static_cast<int64_t>(index), layers);
+  return network;
+}
+
 }  // namespace
 
 std::optional<Network> Widen(const Network& network, double factor, int filters_max) {
@@ -72,14 +131,7 @@ std::optional<Network> Widen(const Network& network, double factor, int filters_
     conv.filters = Grown(conv.filters, factor, groups, filters_max);
     if (depthwise) conv.groups = conv.filters;
   });
-  // The last dense layer gives the classes and stays as wide as it is.
-  Dense* hidden = nullptr;
-  for (Layer& layer : grown.layers) {
-    auto* dense = std::get_if<Dense>(&layer.op);
-    if (dense == nullptr) continue;
-    if (hidden != nullptr) hidden->units = Grown(hidden->units, factor, 1, 4 * filters_max);
-    hidden = dense;
-  }
+  WidenHidden(grown, factor, 4 * filters_max);
   if (grown == network) return std::nullopt;
   return grown;
 }
@@ -91,24 +143,52 @@ std::optional<Network> AddBatchNorms(const Network& network) {
 }
 
 std::optional<Network> Deepen(const Network& network) {
-  constexpr int kSmallestSide = 7;
-  network::Shape shape = network.input;
-  std::optional<std::pair<size_t, int>> place;  // in front of which layer, channels there
-  for (size_t i = 0; i < network.layers.size(); ++i) {
-    shape = network::OutputShape(network.layers[i], shape);
-    const bool activation = std::holds_alternative<Relu>(network.layers[i].op) ||
-                            std::holds_alternative<Residual>(network.layers[i].op);
-    if (activation && std::min(shape.height, shape.width) >= kSmallestSide) {
-      place = {i + 1, shape.channels};
-    }
-  }
+  const std::optional<Place> place = LastLargePlace(network, EndsInRelu);
   if (!place) return std::nullopt;
-  Conv conv{.filters = place->second, .kernel = {3, 3}, .bias = false};
-  conv.padding.same = true;
-  Network grown = network;
-  grown.layers.insert(grown.layers.begin() + static_cast<int64_t>(place->first),
-                      {Layer{conv}, Layer{BatchNorm{}}, Layer{Relu{}}});
-  return grown;
+  const Conv conv = SameConv(place->channels);
+  return WithLayers(network, place->index, {Layer{conv}, Layer{BatchNorm{}}, Layer{Relu{}}});
+}
+
+std::optional<Network> AddResidual(const Network& network) {
+  const std::optional<Place> place = LastLargePlace(network, EndsInActivation);
+  if (!place) return std::nullopt;
+  const Conv conv = SameConv(place->channels);
+  Residual block{.body = {{conv}, {BatchNorm{}}, {Relu{}}, {conv}, {BatchNorm{}}}};
+  return WithLayers(network, place->index, {Layer{std::move(block)}});
+}
+
+std::optional<Network> EnlargeKernels(const Network& network) {
+  Network changed = network;
+  network::Shape shape = network.input;
+  for (size_t i = 0; i < network.layers.size(); ++i) {
+    const network::Shape in = shape;
+    shape = network::OutputShape(network.layers[i], in);
+    auto* conv = std::get_if<Conv>(&changed.layers[i].op);
+    if (conv == nullptr || !(conv->stride == network::Extent{1, 1})) continue;
+    const int side = conv->kernel.height;
+    if (conv->kernel.width != side || (side != 1 && side != 3)) continue;
+    if (std::min(in.height, in.width) < side + 2) continue;
+    conv->kernel = {side + 2, side + 2};
+    if (conv->padding.same) continue;
+    network::Padding& padding = conv->padding;
+    for (int* pixels : {&padding.top, &padding.bottom, &padding.left, &padding.right}) ++*pixels;
+  }
+  if (changed == network) return std::nullopt;
+  return changed;
+}
+
+std::optional<Network> AddUnits(const Network& network, double factor, int units_new,
+                                int units_max) {
+  Network changed = network;
+  if (WidenHidden(changed, factor, units_max)) return changed;
+  if (changed.layers.empty() || !std::holds_alternative<Dense>(changed.layers.back().op)) {
+    return std::nullopt;
+  }
+  const auto dense = std::ranges::count_if(
+      changed.layers, [](const Layer& layer) { return std::holds_alternative<Dense>(layer.op); });
+  if (dense > 1) return std::nullopt;
+  return WithLayers(network, changed.layers.size() - 1,
+                    {Layer{Dense{.units = units_new}}, Layer{Relu{}}});
 }
 
 std::optional<Network> Drop(const Network& network, double rate) {

@@ -1,6 +1,7 @@
 // Changes to an architecture. Each takes a network and gives a changed one, or none where it does
-// not apply; validity is for the caller to check. Layers that stay keep their order, so that the
-// worker can take over their weights.
+// not apply; validity is for the caller to check. Layers that stay keep their order, and what is
+// put in can start as an identity, so that the worker can take over the weights and, but for batch
+// norm, the function too (worker/engine/morph).
 #pragma once
 
 #include <optional>
@@ -18,9 +19,24 @@ std::optional<network::Network> Widen(const network::Network& network, double fa
 // A batch_norm after each conv that has none, outside and inside residuals. None: all have one.
 std::optional<network::Network> AddBatchNorms(const network::Network& network);
 
-// conv 3x3 - batch_norm - relu with as many filters as there are channels, after the last
-// activation at which the image still has 7 pixels or more each way. None: there is no such place.
+// conv 3x3 - batch_norm - relu with as many filters as there are channels, after the last relu at
+// which the image still has 7 pixels or more each way. None: there is no such place.
 std::optional<network::Network> Deepen(const network::Network& network);
+
+// Residual(conv 3x3 - batch_norm - relu - conv 3x3 - batch_norm), as many filters as there are
+// channels, after the last relu or residual of that size; its body starts silent. None: there is no
+// such place.
+std::optional<network::Network> AddResidual(const network::Network& network);
+
+// Kernels of 3x3 become 5x5 and those of 1x1 3x3 in convs of stride 1 outside residuals, wherever
+// the image is at least as large; padding grows along. None: there is no such conv.
+std::optional<network::Network> EnlargeKernels(const network::Network& network);
+
+// Hidden dense layers `factor` times as wide, at most `units_max`. Where there is none, one of
+// `units_new` and a relu in front of the last dense layer (with twice as many units as classes and
+// more it can start as the identity). None: cannot grow, or the last layer is not dense.
+std::optional<network::Network> AddUnits(const network::Network& network, double factor,
+                                         int units_new, int units_max);
 
 // A dropout in front of the last dense layer, or its rate raised. None: at or above `rate`.
 std::optional<network::Network> Drop(const network::Network& network, double rate);

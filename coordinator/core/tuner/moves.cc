@@ -2,255 +2,284 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
+#include <utility>
 
 #include "absl/strings/str_format.h"
-#include "coordinator/core/ranking.h"
-#include "coordinator/core/tuner/curve.h"
 #include "coordinator/core/tuner/grow.h"
+#include "coordinator/core/tuner/inheritance.h"
+#include "coordinator/core/tuner/offers.h"
 #include "coordinator/core/tuner/program_moves.h"
 
 namespace trainyard::core {
 namespace {
 
+using network::Configuration;
+using network::Network;
+using network::Optimizer;
+
 constexpr int kFiltersMax = 512;
-constexpr int kEpochsMax = 400;
+constexpr char kRiseTogether[] = "training and validation rise together";
 
-// Collects moves on one base.
-class Ideas {
- public:
-  Ideas(const TrialHistory& base, const TuningTask& task)
-      : base_(base.configuration),
-        task_(task),
-        curve_(ReadCurve(base, task.target)),
-        ratio_(ErrorRatio(curve_, task.target)) {}
+Configuration With(Configuration next, Network network) {
+  next.network = std::move(network);
+  return next;
+}
 
-  // Error falls about with the fourth root of the width, so as much wider as that asks for.
-  void GrowToTarget() { Grow(std::clamp(std::pow(ratio_, 4), 1.5, 4.0)); }
+// ---- The architecture ----
 
-  void Grow(double factor) {
-    if (!MayRebuild()) return;
-    std::optional<network::Network> wider = Widen(base_.network, factor, kFiltersMax);
-    const network::Network& so_far = wider ? *wider : base_.network;
-    std::optional<network::Network> normed = AddBatchNorms(so_far);
-    if (!wider && !normed) return;
-    network::Configuration next = base_;
-    next.network = normed ? *normed : so_far;
-    Add(std::move(next),
-        absl::StrFormat("error is %.2f times what the target allows; %s%s%s", ratio_,
-                        wider ? absl::StrFormat("convs get %.1f times the filters (from %d)",
-                                                factor, NarrowestConv(base_.network))
-                              : "",
-                        wider && normed ? " and " : "",
-                        normed ? "each conv a batch_norm where it had none" : ""),
-        "training and validation rise together, faster from the first epoch on");
+void Grow(Offers& offers, double factor) {
+  const Configuration& from = offers.from();
+  std::optional<Network> wider = Widen(from.network, factor, kFiltersMax);
+  if (!wider) return;
+  const std::optional<Network> normed = AddBatchNorms(*wider);
+  const int narrowest = NarrowestConv(from.network);
+  const std::string what =
+      narrowest > 0
+          ? absl::StrFormat("convs get %.1f times the filters (from %d)", factor, narrowest)
+          : absl::StrFormat("hidden layers get %.1f times the units", factor);
+  offers.Add(kWiden, With(from, normed ? *normed : *wider),
+             absl::StrFormat("error is %.2f times what the target allows; %s%s",
+                             ErrorRatio(offers.curve(), offers.task().target), what,
+                             normed ? " and each conv a batch_norm where it had none" : ""),
+             kRiseTogether, {.scale = WidthShare(factor)});
+}
+
+void ChangeArchitecture(Offers& offers) {
+  const Configuration& from = offers.from();
+  // Error falls about with the fourth root of the width, so as much wider as the target asks for.
+  const double ratio = ErrorRatio(offers.curve(), offers.task().target);
+  const double wanted = std::clamp(std::pow(ratio, 4), 1.5, 4.0);
+  Grow(offers, wanted);
+  if (wanted > 1.5) Grow(offers, 1.5);
+  if (const auto normed = AddBatchNorms(from.network)) {
+    offers.Add(kBatchNorm, With(from, *normed), "each conv gets a batch_norm where it had none",
+               "the loss falls faster from the first epoch on");
   }
+  if (const auto deeper = Deepen(from.network)) {
+    offers.Add(
+        kDeepen, With(from, *deeper),
+        "a block conv-batch_norm-relu where the image is still large enough: more layers see "
+        "more of it",
+        kRiseTogether);
+  }
+  if (const auto deeper = AddResidual(from.network)) {
+    offers.Add(kResidual, With(from, *deeper),
+               "a residual block of two convs, which starts as the identity: depth that costs "
+               "nothing until it helps",
+               kRiseTogether);
+  }
+  if (const auto larger = EnlargeKernels(from.network)) {
+    offers.Add(kLargerKernels, With(from, *larger),
+               "kernels grow by two pixels: each value sees more of the image", kRiseTogether);
+  }
+  const int units = std::max(128, 2 * from.network.classes);
+  if (const auto more = AddUnits(from.network, 2, units, 4 * kFiltersMax)) {
+    offers.Add(kAddUnits, With(from, *more),
+               more->layers.size() > from.network.layers.size()
+                   ? absl::StrFormat("a hidden dense layer of %d units before the last", units)
+                   : "hidden dense layers get twice the units",
+               kRiseTogether);
+  }
+}
 
-  void DeepenNetwork() {
-    if (!MayRebuild()) return;
-    if (std::optional<network::Network> deeper = Deepen(base_.network)) {
-      network::Configuration next = base_;
-      next.network = std::move(*deeper);
-      Add(std::move(next),
-          "a block conv-batch_norm-relu is added where the image is still large enough: more "
-          "layers see more of it",
-          "training rises beyond what it reached, validation with it");
+// ---- How strongly it is held back ----
+
+std::string GapText(const Offers& offers) {
+  if (std::isnan(offers.curve().gap)) return "";
+  return absl::StrFormat("the gap between training and validation is %.4f: ", offers.curve().gap);
+}
+
+void Regularise(Offers& offers, double dropout, double decay_factor) {
+  Configuration next = offers.from();
+  std::string what;
+  if (offers.task().limits.architecture) {
+    if (std::optional<Network> dropped = Drop(next.network, dropout)) {
+      next.network = std::move(*dropped);
+      what = absl::StrFormat("dropout %g before the last dense layer", dropout);
     }
   }
+  double& decay = next.training.optimizer.weight_decay;
+  const double raised = std::min(std::max(decay, 1e-4) * decay_factor, 0.1);
+  if (decay_factor > 1 && raised > decay) {
+    absl::StrAppendFormat(&what, "%sweight decay %g instead of %g", what.empty() ? "" : ", ",
+                          raised, decay);
+    decay = raised;
+  }
+  if (what.empty()) return;
+  offers.Add(kRegularise, std::move(next), GapText(offers) + what,
+             "training falls a little, validation rises: the gap closes");
+}
 
-  void Regularise(double dropout, double decay_factor) {
-    network::Configuration next = base_;
-    std::string what;
-    if (MayRebuild()) {
-      if (std::optional<network::Network> dropped = Drop(base_.network, dropout)) {
-        next.network = std::move(*dropped);
-        what = absl::StrFormat("dropout %g before the last dense layer", dropout);
-      }
+// Shifted, and where images have colours mirrored: a digit mirrored is another one.
+void Augment(Offers& offers, int cutout, double scale) {
+  Configuration next = offers.from();
+  network::Augmentation& augmentation = next.training.augmentation;
+  const network::Shape& input = next.network.input;
+  const int side = std::min(input.height, input.width);
+  const network::Augmentation before = augmentation;
+  augmentation.shift = std::max(augmentation.shift, std::max(1, side / 14));
+  if (input.channels == 3) augmentation.flip = true;
+  augmentation.cutout = std::max(augmentation.cutout, cutout * side / 100);
+  if (augmentation == before) return;
+  offers.Add(
+      kAugment, std::move(next),
+      absl::StrFormat("%simages shifted by up to %d pixels%s%s make the training set larger",
+                      GapText(offers), augmentation.shift, augmentation.flip ? ", mirrored" : "",
+                      augmentation.cutout > 0 ? ", with a square cut out" : ""),
+      "training falls, validation rises, and keeps rising for more epochs", {.scale = scale});
+}
+
+void SmoothLabels(Offers& offers) {
+  Configuration next = offers.from();
+  if (next.training.label_smoothing >= 0.1) return;
+  next.training.label_smoothing = 0.1;
+  offers.Add(kSmoothLabels, std::move(next),
+             "labels smoothed by 0.1: one that is wrong pulls less, and the network is less sure "
+             "of itself",
+             "training falls a little, validation rises");
+}
+
+void Relax(Offers& offers) {
+  Configuration next = offers.from();
+  if (offers.task().limits.architecture) {
+    if (std::optional<Network> less = DropLess(next.network, 0.1)) {
+      next.network = std::move(*less);
     }
-    double& decay = next.training.optimizer.weight_decay;
-    if (decay_factor > 1) {
-      const double raised = std::min(std::max(decay, 1e-4) * decay_factor, 0.1);
-      if (raised > decay) {
-        what += absl::StrFormat("%sweight decay %g instead of %g", what.empty() ? "" : ", ", raised,
-                                decay);
-        decay = raised;
-      }
-    }
-    Add(std::move(next),
-        absl::StrFormat("the gap between training and validation is %.4f: %s", curve_.gap, what),
-        "training falls a little, validation rises: the gap closes");
   }
+  network::Training& training = next.training;
+  training.optimizer.weight_decay = std::min(training.optimizer.weight_decay, 1e-4);
+  training.augmentation.cutout = 0;
+  if (next == offers.from()) return;
+  offers.Add(kRelax, std::move(next),
+             std::isnan(offers.curve().train)
+                 ? "dropout, weight decay and cutout hold it back: they are lowered"
+                 : absl::StrFormat("training is at %.4f and held back by dropout, weight decay or "
+                                   "cutout: they are lowered",
+                                   offers.shown(offers.curve().train)),
+             "training rises at once");
+}
 
-  // Shifted, and where images have colours mirrored: a digit mirrored is another one.
-  void Augment(int cutout) {
-    network::Configuration next = base_;
-    network::Augmentation& augmentation = next.training.augmentation;
-    const network::Shape& input = base_.network.input;
-    const int side = std::min(input.height, input.width);
-    augmentation.shift = std::max(augmentation.shift, std::max(1, side / 14));
-    if (input.channels == 3) augmentation.flip = true;
-    augmentation.cutout = std::max(augmentation.cutout, cutout * side / 100);
-    Add(std::move(next),
-        absl::StrFormat("the gap between training and validation is %.4f: images shifted by up to "
-                        "%d pixels%s%s make the training set larger",
-                        curve_.gap, augmentation.shift, augmentation.flip ? ", mirrored" : "",
-                        augmentation.cutout > 0 ? ", with a square cut out" : ""),
-        "training falls, validation rises, and keeps rising for more epochs");
-  }
+// ---- How it is trained ----
 
-  void Relax() {
-    network::Configuration next = base_;
-    if (MayRebuild()) {
-      if (std::optional<network::Network> less = DropLess(base_.network, 0.1)) {
-        next.network = std::move(*less);
-      }
-    }
-    next.training.optimizer.weight_decay = std::min(base_.training.optimizer.weight_decay, 1e-4);
-    Add(std::move(next),
-        absl::StrFormat("training is at %.4f and held back by dropout or weight decay: both are "
-                        "lowered",
-                        Shown(curve_.train)),
-        "training rises at once");
-  }
+void TrainLonger(Offers& offers, double factor, double scale) {
+  Configuration next = offers.from();
+  int& epochs = next.training.epochs;
+  const int before = epochs;
+  const double longer = std::max(std::ceil(before * factor), before + 1.0);
+  epochs = std::max(before, static_cast<int>(std::min<double>(longer, kEpochsMax)));
+  if (epochs == before) return;
+  const int to_train =
+      offers.inherits() ? Continued(offers.base(), next.training, false).epochs : epochs;
+  offers.Add(kTrainLonger, std::move(next),
+             absl::StrFormat("the last epoch gained %.4f and %.4f are missing: %d %s the %d so far",
+                             offers.curve().gain, offers.curve().distance, to_train,
+                             offers.inherits() ? "epochs on top of" : "epochs instead of", before),
+             "validation goes on rising", {.scale = scale});
+}
 
-  void TrainLonger(double factor) {
-    network::Configuration next = base_;
-    const int epochs = base_.training.epochs;
-    next.training.epochs =
-        std::min(kEpochsMax, std::max(epochs + 1, static_cast<int>(std::ceil(epochs * factor))));
-    Add(std::move(next),
-        absl::StrFormat("the last epoch gained %.4f and %.4f are missing: %d epochs instead of %d",
-                        curve_.gain, curve_.distance, next.training.epochs, epochs),
-        absl::StrFormat("validation goes on towards %.4f", Shown(curve_.limit)));
-  }
+void ScaleRate(Offers& offers, double factor, double scale) {
+  Configuration next = offers.from();
+  double& rate = next.training.optimizer.learning_rate;
+  const double before = rate;
+  rate *= factor;
+  if (rate < kRateMin || rate > kRateMax) return;
+  offers.Add(factor > 1 ? kRaiseRate : kLowerRate, std::move(next),
+             absl::StrFormat("learning rate %g instead of %g: %s", rate, before,
+                             factor > 1 ? "steps were small for so few epochs"
+                                        : "steps were too large to settle"),
+             factor > 1 ? "the loss falls faster in the first epochs"
+                        : "the loss falls steadily, and further",
+             {.scale = scale, .keep_rate = true});
+}
 
-  void ScaleRate(double factor) {
-    network::Configuration next = base_;
-    double& rate = next.training.optimizer.learning_rate;
-    rate *= factor;
-    Add(std::move(next),
-        absl::StrFormat(
-            "learning rate %g instead of %g: %s", rate, base_.training.optimizer.learning_rate,
-            factor > 1 ? "steps were small for so few epochs" : "steps were too large to settle"),
-        factor > 1 ? "validation rises faster in the first epochs"
-                   : "the loss stays finite and falls steadily");
-  }
+// Smaller steps, and none of them beyond a norm of 1.
+void Calm(Offers& offers, double factor, double scale) {
+  Configuration next = offers.from();
+  Optimizer& optimizer = next.training.optimizer;
+  const double before = optimizer.learning_rate;
+  optimizer.learning_rate *= factor;
+  if (optimizer.learning_rate < kRateMin) return;
+  optimizer.clip_norm = optimizer.clip_norm > 0 ? std::min(optimizer.clip_norm, 1.0) : 1.0;
+  offers.Add(kLowerRate, std::move(next),
+             absl::StrFormat("learning rate %g was too much: %g, and gradients clipped at norm 1",
+                             before, optimizer.learning_rate),
+             "the loss stays finite and falls from the first epoch on",
+             {.scale = scale, .keep_rate = true});
+}
 
-  // Smaller steps, and none of them beyond a norm of 1.
-  void Calm(double factor) {
-    network::Configuration next = base_;
-    network::Optimizer& optimizer = next.training.optimizer;
-    optimizer.learning_rate *= factor;
-    optimizer.clip_norm = optimizer.clip_norm > 0 ? std::min(optimizer.clip_norm, 1.0) : 1.0;
-    Add(std::move(next),
-        absl::StrFormat("learning rate %g was too much: %g, and gradients clipped at norm 1",
-                        base_.training.optimizer.learning_rate, optimizer.learning_rate),
-        "the loss stays finite and falls from the first epoch on");
-  }
+void Anneal(Offers& offers) {
+  Configuration next = offers.from();
+  network::Schedule& schedule = next.training.schedule;
+  const bool falls = schedule.kind == network::ScheduleKind::kCosine ||
+                     schedule.kind == network::ScheduleKind::kOneCycle;
+  if (falls && schedule.final_factor <= 0.1) return;
+  if (!falls) schedule.kind = network::ScheduleKind::kCosine;
+  schedule.final_factor = 0;
+  offers.Add(kAnneal, std::move(next), "the learning rate falls to nothing at the end",
+             "validation gains in the last third of the epochs");
+}
 
-  void Anneal() {
-    network::Configuration next = base_;
-    next.training.schedule.kind = network::ScheduleKind::kCosine;
-    next.training.schedule.final_factor = 0;
-    Add(std::move(next), "the learning rate falls to nothing at the end, along a cosine",
-        "validation gains in the last third of the epochs");
-  }
+void SmallerBatch(Offers& offers, bool memory) {
+  Configuration next = offers.from();
+  int& batch = next.training.batch_size;
+  const int before = batch;
+  if (before < 2 || (!memory && before < 64)) return;
+  batch /= 2;
+  // As many noisy steps need smaller ones; for more and larger steps per epoch it stays.
+  if (memory) next.training.optimizer.learning_rate /= 2;
+  offers.Add(kSmallerBatch, std::move(next),
+             memory ? absl::StrFormat("batches of %d images instead of %d need half of the memory; "
+                                      "the learning rate follows",
+                                      before / 2, before)
+                    : absl::StrFormat("batches of %d images instead of %d: twice as many steps in "
+                                      "an epoch",
+                                      before / 2, before),
+             memory ? "the trial fits into memory" : "the loss falls faster per epoch",
+             {.keep_rate = memory});
+}
 
-  void Smooth() {
-    network::Configuration next = base_;
-    next.training.label_smoothing = std::max(next.training.label_smoothing, 0.1);
-    Add(std::move(next), "labels smoothed by 0.1: the network should be less sure of itself",
-        "validation rises a little, its loss more");
-  }
-
-  void SmallerBatch() {
-    network::Configuration next = base_;
-    next.training.batch_size = std::max(1, base_.training.batch_size / 2);
-    next.training.optimizer.learning_rate /= 2;
-    Add(std::move(next),
-        absl::StrFormat("batches of %d images instead of %d need half of the memory; the learning "
-                        "rate follows",
-                        next.training.batch_size, base_.training.batch_size),
-        "the trial fits into memory");
-  }
-
-  std::vector<Move> Take() { return std::move(moves_); }
-
- private:
-  bool MayRebuild() const { return task_.limits.architecture; }
-  double Shown(double value) const {
-    return task_.target.metric == TargetMetric::kValAccuracy ? value : -value;
-  }
-  void Add(network::Configuration next, std::string reason, std::string expectation) {
-    if (next == base_) return;
-    moves_.push_back({std::move(next), std::move(reason), std::move(expectation)});
-  }
-
-  const network::Configuration& base_;
-  const TuningTask& task_;
-  const Curve curve_;
-  const double ratio_;
-  std::vector<Move> moves_;
-};
-
-// What this finding asks for, best first.
-void AddFor(FindingKind kind, Ideas& ideas) {
-  switch (kind) {
-    case FindingKind::kUnderfit:
-      ideas.GrowToTarget();
-      ideas.DeepenNetwork();
-      ideas.Relax();
-      ideas.TrainLonger(2);
-      break;
-    case FindingKind::kOverfit:
-      ideas.Augment(/*cutout=*/0);
-      ideas.Regularise(/*dropout=*/0.3, /*decay_factor=*/1);
-      ideas.Regularise(/*dropout=*/0.5, /*decay_factor=*/4);
-      ideas.Augment(/*cutout=*/30);
-      ideas.Smooth();
-      break;
-    case FindingKind::kStillImproving:
-      ideas.TrainLonger(2);
-      ideas.GrowToTarget();
-      ideas.ScaleRate(2);
-      break;
-    case FindingKind::kDiverged:
-      ideas.Calm(1.0 / 3);
-      ideas.Calm(0.1);
-      ideas.Calm(0.01);
-      break;
-    case FindingKind::kOutOfMemory:
-      ideas.SmallerBatch();
-      break;
-    default:
-      ideas.GrowToTarget();
-      ideas.Anneal();
-      ideas.DeepenNetwork();
-      ideas.Augment(/*cutout=*/0);
-      ideas.TrainLonger(2);
-      break;
-  }
+void ChangeTraining(Offers& offers) {
+  const bool too_low = offers.kind() == FindingKind::kRateTooLow;
+  const bool too_high = offers.kind() == FindingKind::kRateTooHigh;
+  const Curve& curve = offers.curve();
+  TrainLonger(offers, 2, 1);
+  TrainLonger(offers, 1.5, 0.8);
+  // What never learned anything is far off; whether labels or the rate are to blame shows soon.
+  const bool never_learned = NeverLearned(curve);
+  const double doubt = never_learned && offers.kind() == FindingKind::kLabelNoise ? 10 : 1;
+  ScaleRate(offers, never_learned ? 0.1 : 0.3, doubt);
+  ScaleRate(offers, never_learned ? 0.3 : 0.1, 0.6 * doubt);
+  if (!too_high) ScaleRate(offers, too_low ? 5 : 2, 1);
+  if (too_low) ScaleRate(offers, 2, 0.6);
+  if (curve.loss_jumps > 0) Calm(offers, 0.5, 0.8);
+  Anneal(offers);
+  SmallerBatch(offers, /*memory=*/false);
+  Augment(offers, /*cutout=*/0, 1);
+  Augment(offers, /*cutout=*/30, 0.7);
+  Regularise(offers, /*dropout=*/0.3, /*decay_factor=*/1);
+  Regularise(offers, /*dropout=*/0.5, /*decay_factor=*/4);
+  SmoothLabels(offers);
+  Relax(offers);
 }
 
 }  // namespace
 
 std::vector<Move> Moves(const TrialHistory& base, const Finding& finding, const TuningTask& task) {
   if (base.configuration.IsProgram()) return ProgramMoves(base, finding, task);
-  Ideas ideas(base, task);
-  AddFor(finding.kind, ideas);
-  if (finding.kind != FindingKind::kDiverged && finding.kind != FindingKind::kOutOfMemory) {
-    ideas.Grow(1.5);
-    ideas.DeepenNetwork();
-    ideas.TrainLonger(1.5);
-    ideas.Augment(/*cutout=*/0);
-    ideas.Anneal();
-    ideas.Smooth();
-    ideas.ScaleRate(0.5);
-    ideas.ScaleRate(2);
-    ideas.Regularise(/*dropout=*/0.2, /*decay_factor=*/2);
-    ideas.TrainLonger(3);
+  Offers offers(base, finding, task);
+  if (finding.kind == FindingKind::kOutOfMemory) {
+    SmallerBatch(offers, /*memory=*/true);
+    return offers.Take();
   }
-  return ideas.Take();
+  if (finding.kind == FindingKind::kDiverged) {
+    Calm(offers, 1.0 / 3, 1);
+    Calm(offers, 0.1, 0.8);
+    Calm(offers, 0.01, 0.4);
+    return offers.Take();
+  }
+  if (task.limits.architecture) ChangeArchitecture(offers);
+  ChangeTraining(offers);
+  return offers.Take();
 }
 
 }  // namespace trainyard::core

@@ -5,163 +5,144 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
-#include "coordinator/core/tuner/curve.h"
+#include "coordinator/core/tuner/offers.h"
+#include "coordinator/core/tuner/rates.h"
 
 namespace trainyard::core {
 namespace {
 
-constexpr int kEpochsMax = 400;
 constexpr double kWidthMax = 8;
 constexpr int kConvsMax = 3;
 constexpr int kDenseUnits = 128;
 constexpr int kBatch = 32;  // where it is not known what the program takes
-constexpr double kDropoutMax = 0.6;
+constexpr char kRiseTogether[] = "training and validation rise together";
 
-class Ideas {
- public:
-  Ideas(const TrialHistory& base, const TuningTask& task)
-      : base_(base), task_(task), curve_(ReadCurve(base, task.target)) {}
+void TrainLonger(Offers& offers, double factor, double scale) {
+  network::Configuration next = offers.from();
+  const int before = std::max(next.changes.epochs, static_cast<int>(offers.base().epochs.size()));
+  const double longer = std::max(std::ceil(before * factor), before + 1.0);
+  const int epochs = static_cast<int>(std::min<double>(longer, kEpochsMax));
+  if (epochs <= before) return;
+  next.changes.epochs = epochs;
+  offers.Add(
+      kTrainLonger, std::move(next),
+      absl::StrFormat("the last epoch gained %.4f and %.4f are missing: %d epochs instead of "
+                      "%d",
+                      offers.curve().gain, offers.curve().distance, epochs, before),
+      "validation goes on rising", {.scale = scale});
+}
 
-  void TrainLonger(double factor) {
-    const int epochs = std::max(Changes().epochs, static_cast<int>(base_.epochs.size()));
-    const int longer =
-        std::min(kEpochsMax, std::max(epochs + 1, static_cast<int>(std::ceil(epochs * factor))));
-    Add([&](auto& changes) { changes.epochs = longer; },
-        absl::StrFormat("the last epoch gained %.4f and %.4f are missing: %d epochs instead of %d",
-                        curve_.gain, curve_.distance, longer, epochs),
-        "validation goes on rising");
-  }
+void ScaleRate(Offers& offers, double factor, double scale) {
+  const double before = RateOf(offers.base());
+  const double rate = before * factor;
+  if (before <= 0 || rate < kRateMin || rate > kRateMax) return;
+  network::Configuration next = offers.from();
+  next.changes.learning_rate = rate;
+  offers.Add(factor > 1 ? kRaiseRate : kLowerRate, std::move(next),
+             absl::StrFormat("learning rate %g instead of %g: %s", rate, before,
+                             factor > 1 ? "steps were small for so few epochs"
+                                        : "steps were too large to settle"),
+             factor > 1 ? "the loss falls faster in the first epochs" : "the loss falls steadily",
+             {.scale = scale});
+}
 
-  void ScaleRate(double factor) {
-    const double rate = RateOf(base_);
-    if (rate <= 0) return;
-    Add([&](auto& changes) { changes.learning_rate = rate * factor; },
-        absl::StrFormat(
-            "learning rate %g instead of %g: %s", rate * factor, rate,
-            factor > 1 ? "steps were small for so few epochs" : "steps were too large to settle"),
-        factor > 1 ? "validation rises faster in the first epochs" : "the loss falls steadily");
-  }
+void WidenProgram(Offers& offers, double factor) {
+  network::Configuration next = offers.from();
+  double& width = next.changes.width;
+  const double before = width > 0 ? width : 1;
+  if (before >= kWidthMax) return;
+  width = std::min(before * factor, kWidthMax);
+  offers.Add(kWiden, std::move(next),
+             absl::StrFormat("%g times the filters and hidden units of the program as written: "
+                             "%.4f are missing",
+                             std::min(before * factor, kWidthMax), offers.curve().distance),
+             kRiseTogether, {.scale = WidthShare(factor)});
+}
 
-  void Widen(double factor) {
-    if (!task_.limits.architecture) return;
-    const double width = Changes().width > 0 ? Changes().width : 1;
-    const double wider = std::min(width * factor, kWidthMax);
-    Add([&](auto& changes) { changes.width = wider; },
-        absl::StrFormat("%g times the filters and hidden units of the program as written: %.4f are "
-                        "missing",
-                        wider, curve_.distance),
-        "training and validation rise together, faster from the first epoch on");
-  }
+void AddConv(Offers& offers) {
+  network::Configuration next = offers.from();
+  if (!offers.task().limits.convolutions || next.changes.added_convs >= kConvsMax) return;
+  ++next.changes.added_convs;
+  offers.Add(kDeepen, std::move(next), "a conv before the head: more layers see more of the image",
+             kRiseTogether);
+}
 
-  void AddConv() {
-    if (!task_.limits.architecture || !task_.limits.convolutions) return;
-    const int convs = std::min(Changes().added_convs + 1, kConvsMax);
-    Add([&](auto& changes) { changes.added_convs = convs; },
-        "a conv before the head: more layers see more of the image",
-        "training rises beyond what it reached, validation with it");
-  }
+void AddDense(Offers& offers) {
+  network::Configuration next = offers.from();
+  if (next.changes.added_dense > 0) return;
+  next.changes.added_dense = kDenseUnits;
+  offers.Add(kAddUnits, std::move(next),
+             absl::StrFormat("a dense layer of %d units before the head", kDenseUnits),
+             kRiseTogether);
+}
 
-  void AddDense() {
-    if (!task_.limits.architecture || Changes().added_dense > 0) return;
-    Add([&](auto& changes) { changes.added_dense = kDenseUnits; },
-        absl::StrFormat("a dense layer of %d units before the head", kDenseUnits),
-        "training rises beyond what it reached, validation with it");
-  }
+void DropOut(Offers& offers, double rate, double scale) {
+  network::Configuration next = offers.from();
+  if (next.changes.dropout >= rate) return;
+  next.changes.dropout = rate;
+  const double gap = offers.curve().gap;
+  offers.Add(kRegularise, std::move(next),
+             absl::StrFormat("%sdropout %g before the head",
+                             std::isnan(gap) ? ""
+                                             : absl::StrFormat("the gap between training and "
+                                                               "validation is %.4f: ",
+                                                               gap),
+                             rate),
+             "training falls a little, validation rises: the gap closes", {.scale = scale});
+}
 
-  void Drop(double rate) {
-    if (!task_.limits.architecture || Changes().dropout >= rate || rate > kDropoutMax) return;
-    Add([&](auto& changes) { changes.dropout = rate; },
-        absl::StrFormat("the gap between training and validation is %.4f: dropout %g before the "
-                        "head",
-                        curve_.gap, rate),
-        "training falls a little, validation rises: the gap closes");
-  }
+void Relax(Offers& offers) {
+  network::Configuration next = offers.from();
+  if (next.changes.dropout <= 0.1) return;
+  next.changes.dropout = 0.1;
+  offers.Add(kRelax, std::move(next), "dropout holds it back: it is lowered to 0.1",
+             "training rises at once");
+}
 
-  void SmallerBatch() {
-    const int batch = Changes().batch_size > 0 ? Changes().batch_size / 2 : kBatch;
-    if (batch < 1) return;
-    Add([&](auto& changes) { changes.batch_size = batch; },
-        absl::StrFormat("batches of %d examples need less memory", batch),
-        "the trial fits into memory");
-  }
-
-  std::vector<Move> Take() { return std::move(moves_); }
-
- private:
-  const network::ProgramChanges& Changes() const { return base_.configuration.changes; }
-
-  template <typename Change>
-  void Add(Change change, std::string reason, std::string expectation) {
-    network::Configuration next = base_.configuration;
-    change(next.changes);
-    if (next == base_.configuration) return;
-    moves_.push_back({std::move(next), std::move(reason), std::move(expectation)});
-  }
-
-  const TrialHistory& base_;
-  const TuningTask& task_;
-  const Curve curve_;
-  std::vector<Move> moves_;
-};
-
-// What this finding asks for, best first.
-void AddFor(FindingKind kind, Ideas& ideas) {
-  switch (kind) {
-    case FindingKind::kStillImproving:
-      ideas.TrainLonger(2);
-      ideas.Widen(1.5);
-      ideas.ScaleRate(2);
-      break;
-    case FindingKind::kOverfit:
-      ideas.Drop(0.3);
-      ideas.TrainLonger(2);
-      ideas.Drop(0.5);
-      ideas.ScaleRate(1.0 / 3);
-      break;
-    case FindingKind::kDiverged:
-      ideas.ScaleRate(1.0 / 3);
-      ideas.ScaleRate(0.1);
-      ideas.ScaleRate(0.01);
-      break;
-    case FindingKind::kOutOfMemory:
-      ideas.SmallerBatch();
-      break;
-    default:
-      ideas.Widen(2);
-      ideas.AddConv();
-      ideas.TrainLonger(2);
-      ideas.AddDense();
-      ideas.ScaleRate(1.0 / 3);
-      break;
-  }
+void SmallerBatch(Offers& offers) {
+  network::Configuration next = offers.from();
+  const int before = next.changes.batch_size;
+  const int batch = before > 0 ? before / 2 : kBatch;
+  if (batch < 1) return;
+  next.changes.batch_size = batch;
+  offers.Add(kSmallerBatch, std::move(next),
+             absl::StrFormat("batches of %d examples need less memory", batch),
+             "the trial fits into memory");
 }
 
 }  // namespace
 
 std::vector<Move> ProgramMoves(const TrialHistory& base, const Finding& finding,
                                const TuningTask& task) {
-  Ideas ideas(base, task);
-  AddFor(finding.kind, ideas);
-  if (finding.kind != FindingKind::kDiverged && finding.kind != FindingKind::kOutOfMemory) {
-    ideas.Widen(1.5);
-    ideas.TrainLonger(1.5);
-    ideas.AddDense();
-    ideas.AddConv();
-    ideas.Drop(0.2);
-    ideas.ScaleRate(0.5);
-    ideas.ScaleRate(2);
-    ideas.TrainLonger(3);
+  Offers offers(base, finding, task);
+  if (finding.kind == FindingKind::kOutOfMemory) {
+    SmallerBatch(offers);
+    return offers.Take();
   }
-  return ideas.Take();
-}
-
-double RateOf(const TrialHistory& trial) {
-  if (!trial.configuration.IsProgram()) return trial.configuration.training.optimizer.learning_rate;
-  if (trial.configuration.changes.learning_rate > 0) {
-    return trial.configuration.changes.learning_rate;
+  if (finding.kind == FindingKind::kDiverged) {
+    ScaleRate(offers, 1.0 / 3, 1);
+    ScaleRate(offers, 0.1, 0.8);
+    ScaleRate(offers, 0.01, 0.4);
+    return offers.Take();
   }
-  const double first = trial.epochs.empty() ? 0 : trial.epochs.front().learning_rate;
-  return std::isfinite(first) && first > 0 ? first : 0;
+  if (task.limits.architecture) {
+    WidenProgram(offers, 2);
+    WidenProgram(offers, 1.5);
+    AddConv(offers);
+    AddDense(offers);
+    DropOut(offers, 0.3, 1);
+    DropOut(offers, 0.5, 0.8);
+    DropOut(offers, 0.2, 0.6);
+    Relax(offers);
+  }
+  const bool too_low = offers.kind() == FindingKind::kRateTooLow;
+  TrainLonger(offers, 2, 1);
+  TrainLonger(offers, 1.5, 0.8);
+  TrainLonger(offers, 3, 0.7);
+  ScaleRate(offers, 0.3, 1);
+  ScaleRate(offers, 0.1, 0.6);
+  ScaleRate(offers, too_low ? 5 : 2, 1);
+  return offers.Take();
 }
 
 }  // namespace trainyard::core

@@ -1,5 +1,5 @@
 // What the tuner can do about a finding where a program of the user's trains: what is changed of it
-// from outside (network::ProgramChanges), best idea first.
+// from outside (network::ProgramChanges).
 #pragma once
 
 #include <vector>
@@ -12,9 +12,5 @@ namespace trainyard::core {
 // learning rate and batch size are touched, which any program can read.
 std::vector<Move> ProgramMoves(const TrialHistory& base, const Finding& finding,
                                const TuningTask& task);
-
-// The learning rate that the trial trained with: what was asked for, else what it reported first;
-// 0: not known.
-double RateOf(const TrialHistory& trial);
 
 }  // namespace trainyard::core

@@ -4,9 +4,10 @@
 
 #include <cmath>
 
-#include "coordinator/core/tuner/policy.h"
 #include "coordinator/core/tuner/program_moves.h"
+#include "coordinator/core/tuner/rates.h"
 #include "network/shapes.h"
+#include "tests/coordinator/core/trials.h"
 
 namespace trainyard::core {
 namespace {
@@ -14,65 +15,53 @@ namespace {
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-const Target kTarget{.metric = TargetMetric::kValAccuracy, .bound = 0.91};
-
-TrialHistory Program(std::vector<double> train, std::vector<double> val,
-                     network::ProgramChanges changes = {}) {
-  TrialHistory trial{.number = 1};
-  trial.configuration.changes = std::move(changes);
-  for (size_t i = 0; i < val.size(); ++i) {
-    trial.epochs.push_back({1 - train[i], train[i], 1 - val[i], val[i], 0.001});
-  }
-  return trial;
-}
-
 Advice Propose(const TrialHistory& trial, TuningLimits limits = {}) {
-  return PolicyOf(Algorithm::kDiagnose).Propose({.target = kTarget, .limits = limits, .trials = {trial}});
+  return Tuner().Propose({.target = kTarget, .limits = limits, .trials = {trial}, .last = 1}, 1);
 }
 
 TEST(ProgramTuner, WidensAProgramThatDoesNotEvenFitItsTrainingSet) {
   const Advice advice = Propose(Program({.78, .85, .87}, {.80, .85, .87}));
-  ASSERT_TRUE(advice.configuration);
-  EXPECT_EQ(advice.configuration->changes, network::ProgramChanges{.width = 2});
-  ASSERT_EQ(advice.tweak.changes.size(), 1);
-  EXPECT_EQ(advice.tweak.changes[0], (Change{"changes.width", "", "2"}));
+  ASSERT_EQ(advice.next.size(), 1);
+  EXPECT_EQ(advice.next[0].configuration.changes, network::ProgramChanges{.width = 2});
+  ASSERT_EQ(advice.next[0].tweak.changes.size(), 1);
+  EXPECT_EQ(advice.next[0].tweak.changes[0], (Change{"changes.width", "", "2"}));
   EXPECT_EQ(advice.finding.kind, FindingKind::kUnderfit);
 }
 
 TEST(ProgramTuner, TrainsLongerFromTheEpochsThatWereSeenWhereTheCurveStillRises) {
   const Advice advice = Propose(Program({.75, .82, .87}, {.75, .82, .87}));
-  ASSERT_TRUE(advice.configuration);
-  EXPECT_EQ(advice.configuration->changes, network::ProgramChanges{.epochs = 6});
+  ASSERT_EQ(advice.next.size(), 1);
+  EXPECT_EQ(advice.next[0].configuration.changes, network::ProgramChanges{.epochs = 6});
 }
 
 TEST(ProgramTuner, DropsOutWhereTheGapIsLarge) {
   const Advice advice = Propose(Program({.90, .95, .99}, {.88, .89, .89}));
-  ASSERT_TRUE(advice.configuration);
-  EXPECT_EQ(advice.configuration->changes, network::ProgramChanges{.dropout = 0.3});
+  ASSERT_EQ(advice.next.size(), 1);
+  EXPECT_EQ(advice.next[0].configuration.changes, network::ProgramChanges{.dropout = 0.3});
 }
 
 TEST(ProgramTuner, LowersTheRateThatWasReportedAfterADivergence) {
   TrialHistory trial = Program({.5}, {.5});
   trial.result = TrialResult::kDiverged;
   const Advice advice = Propose(trial);
-  ASSERT_TRUE(advice.configuration);
-  EXPECT_NEAR(advice.configuration->changes.learning_rate, 0.001 / 3, 1e-12);
+  ASSERT_EQ(advice.next.size(), 1);
+  EXPECT_NEAR(advice.next[0].configuration.changes.learning_rate, 0.001 / 3, 1e-12);
   EXPECT_THAT(advice.finding.text, HasSubstr("0.001"));
-  EXPECT_TRUE(advice.fresh);
+  EXPECT_FALSE(advice.next[0].inherit);
 }
 
 TEST(ProgramTuner, HalvesTheBatchOfAProgramThatRanOutOfMemory) {
   TrialHistory trial = Program({}, {}, {.batch_size = 64});
   trial.result = TrialResult::kOutOfMemory;
   const Advice advice = Propose(trial);
-  ASSERT_TRUE(advice.configuration);
-  EXPECT_EQ(advice.configuration->changes.batch_size, 32);
+  ASSERT_EQ(advice.next.size(), 1);
+  EXPECT_EQ(advice.next[0].configuration.changes.batch_size, 32);
 }
 
 TEST(ProgramTuner, LeavesTheModelOfAProgramAloneThatOnlyReadsNumbers) {
   const Advice advice = Propose(Program({.78, .85, .87}, {.80, .85, .87}), {.architecture = false});
-  ASSERT_TRUE(advice.configuration);
-  EXPECT_EQ(advice.configuration->changes, network::ProgramChanges{.epochs = 6});
+  ASSERT_EQ(advice.next.size(), 1);
+  EXPECT_EQ(advice.next[0].configuration.changes, network::ProgramChanges{.epochs = 6});
 }
 
 TEST(ProgramTuner, AddsNoConvToAProgramWithout) {
@@ -90,8 +79,8 @@ TEST(ProgramTuner, JudgesAProgramThatTellsOnlyItsValidationAccuracy) {
   EXPECT_EQ(advice.finding.kind, FindingKind::kPlateau);
   EXPECT_THAT(advice.finding.text, HasSubstr("0.8400"));
   EXPECT_EQ(advice.finding.evidence.count("train"), 0);
-  ASSERT_TRUE(advice.configuration);
-  EXPECT_EQ(advice.configuration->changes, network::ProgramChanges{.width = 2});
+  ASSERT_EQ(advice.next.size(), 1);
+  EXPECT_EQ(advice.next[0].configuration.changes, network::ProgramChanges{.width = 2});
 }
 
 TEST(ProgramTuner, AsksForNoRateThatItCannotRelateToWhatWas) {
@@ -105,22 +94,20 @@ TEST(ProgramTuner, AsksForNoRateThatItCannotRelateToWhatWas) {
 
 // Whatever comes of it, each trial is new, sound and at last the ideas run dry.
 TEST(ProgramTuner, NeverRepeatsItselfAndComesToAnEnd) {
-  TuningTask task{.target = kTarget, .trials = {Program({.8, .8}, {.8, .8})}, .epochs_left = 40};
+  TuningTask task{
+      .target = kTarget, .trials = {Program({.8, .8}, {.8, .8})}, .last = 1, .epochs_left = 40};
   for (int number = 2; number < 200; ++number) {
-    const Advice advice = PolicyOf(Algorithm::kDiagnose).Propose(task);
-    if (!advice.configuration) {
+    const Advice advice = Tuner().Propose(task, 1);
+    if (advice.next.empty()) {
       EXPECT_FALSE(advice.stop.empty());
       EXPECT_GT(number, 5);
       return;
     }
-    EXPECT_THAT(network::CheckChanges(advice.configuration->changes), IsEmpty());
-    EXPECT_LE(advice.configuration->changes.epochs, 40);
-    for (const TrialHistory& trial : task.trials) {
-      EXPECT_NE(trial.configuration, *advice.configuration);
-    }
-    TrialHistory next = Program({.8, .8}, {.8, .8}, advice.configuration->changes);
-    next.number = number;
-    task.trials.push_back(std::move(next));
+    const network::Configuration& next = advice.next[0].configuration;
+    EXPECT_THAT(network::CheckChanges(next.changes), IsEmpty());
+    EXPECT_LE(next.changes.epochs, 40);
+    for (const TrialHistory& trial : task.trials) EXPECT_NE(trial.configuration, next);
+    Follow(task, advice.next[0], Program({.8, .8}, {.8, .8}));
   }
   FAIL() << "the tuner goes on for ever";
 }

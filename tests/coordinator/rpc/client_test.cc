@@ -340,6 +340,32 @@ TEST_F(ClientTest, JobsAreShownListedAndChanged) {
   EXPECT_EQ(client_->ListJobs(&negative, wrong, &list).error_code(), Code::INVALID_ARGUMENT);
 }
 
+TEST_F(ClientTest, ATweakThatCannotBeMeantIsRefusedAndADryRunChangesNothing) {
+  const int64_t job = Submit();
+  v1::TweakJobResponse response;
+  const auto tweak = [&](int64_t id, int trial, bool dry_run, const std::string& override_text) {
+    grpc::ClientContext context;
+    v1::TweakJobRequest request;
+    request.set_job(id);
+    request.set_trial(trial);
+    request.set_dry_run(dry_run);
+    if (!override_text.empty()) request.add_overrides(override_text);
+    return client_->TweakJob(&context, request, &response).error_code();
+  };
+  EXPECT_EQ(tweak(4711, 0, false, "train.lr=0.1"), Code::NOT_FOUND);
+  EXPECT_EQ(tweak(0, 0, false, "train.lr=0.1"), Code::INVALID_ARGUMENT);
+  EXPECT_EQ(tweak(job, -1, false, "train.lr=0.1"), Code::INVALID_ARGUMENT);
+  EXPECT_EQ(tweak(job, 1, false, ""), Code::INVALID_ARGUMENT) << "nothing is to change";
+  EXPECT_EQ(tweak(job, 0, false, ""), Code::FAILED_PRECONDITION) << "there is no proposal";
+  EXPECT_EQ(tweak(job, 0, false, std::string(5000, 'x')), Code::INVALID_ARGUMENT);
+  const int64_t before = loop_->last_cursor();
+  EXPECT_EQ(tweak(job, 0, true, ""), Code::OK);
+  EXPECT_THAT(response.effect(), HasSubstr("tuning is off"));
+  EXPECT_EQ(loop_->last_cursor(), before);
+  Cancel(job);
+  EXPECT_EQ(tweak(job, 0, true, ""), Code::FAILED_PRECONDITION);
+}
+
 TEST_F(ClientTest, AModelThatIsNotPublishedCannotBeGot) {
   const auto get = [&](int64_t job, const std::string& format) {
     grpc::ClientContext context;

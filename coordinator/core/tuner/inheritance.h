@@ -1,0 +1,23 @@
+// How a trial trains that starts from weights which have learned already: for fewer epochs and with
+// a lower peak of the learning rate, so that what it inherits is not trained away, and no more than
+// the new parts need is spent.
+#pragma once
+
+#include "coordinator/core/tuner/policy.h"
+
+namespace trainyard::core {
+
+// Measured by tests/tuning (docs/tuning.md, "Weights that are inherited"). Both count against the
+// first trial of a line of inheritors, not against the one before, so they do not add up.
+inline constexpr double kInheritedEpochs = 0.5;  // times those of a trial from fresh weights
+inline constexpr double kInheritedRate = 0.5;    // times its peak
+inline constexpr int kInheritedEpochsMin = 2;    // where it had as many
+
+// Whether a trial built on this one can start from its weights: it has some, and they are worth it.
+bool WorthInheriting(const TrialHistory& base, const TuningTask& task);
+
+// The training of a trial that starts from the weights of `base`, whose own training is `training`.
+// `keep_rate`: the learning rate is what the move is about.
+network::Training Continued(const TrialHistory& base, network::Training training, bool keep_rate);
+
+}  // namespace trainyard::core

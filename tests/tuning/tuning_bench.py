@@ -26,7 +26,7 @@ SEARCHES = {
     "tpe": "TPE (Optuna)",
     "tpe-pruned": "TPE, median pruner (Optuna)",
 }
-PLANTS = ("too small", "too large, unregularised", "rate 10x too high", "rate 10x too low",
+PLANTS = ("nothing", "too small", "too large, unregularised", "rate 10x too high", "rate 10x too low",
           "too few epochs", "shuffled labels")
 SETUPS = ("batch_norm", "plain", "adamw")
 

@@ -3,6 +3,7 @@
 #   - images/s of the classic Keras CNN, by turns with PyTorch (ci/bench_engine.sh)
 #   - from submit to the first step, from a worker's kill to the first step of the next attempt
 #   - the share of training time that checkpoints cost
+#   - epochs and seconds of the tuner to a target, planted defects named (ci/bench_tuning.sh; hours)
 #
 #   ci/bench.sh [ROUNDS]    default 3; run it on an otherwise idle machine
 source "$(dirname "$0")/common.sh"
@@ -63,3 +64,5 @@ done
 awk -v plain="$(median < "$run/every0")" -v often="$(median < "$run/every20")" 'BEGIN {
   printf "images/s: %.0f with a checkpoint each epoch, %.0f with one every 20 steps besides\n", plain, often
   printf "share of time spent on checkpoints every 20 steps: %.1f%%\n", 100 * (1 - often / plain) }'
+
+"$root/ci/bench_tuning.sh" "$rounds"

@@ -3,9 +3,9 @@
 #   - images/s of the classic Keras CNN, by turns with PyTorch (ci/bench_engine.sh)
 #   - from submit to the first step, from a worker's kill to the first step of the next attempt
 #   - the share of training time that checkpoints cost
-#   - epochs and seconds of the tuner to a target, planted defects named (ci/bench_tuning.sh; hours)
+#   - epochs and seconds of the tuner to a target, planted defects named (--tuning: ci/bench_tuning.sh, hours)
 #
-#   ci/bench.sh [ROUNDS]    default 3; run it on an otherwise idle machine
+#   ci/bench.sh [ROUNDS [--tuning]]    default 3; run it on an otherwise idle machine
 source "$(dirname "$0")/common.sh"
 
 rounds=${1:-3}
@@ -65,4 +65,4 @@ awk -v plain="$(median < "$run/every0")" -v often="$(median < "$run/every20")" '
   printf "images/s: %.0f with a checkpoint each epoch, %.0f with one every 20 steps besides\n", plain, often
   printf "share of time spent on checkpoints every 20 steps: %.1f%%\n", 100 * (1 - often / plain) }'
 
-"$root/ci/bench_tuning.sh" "$rounds"
+if [[ ${2:-} == --tuning ]]; then "$root/ci/bench_tuning.sh" "$rounds"; fi

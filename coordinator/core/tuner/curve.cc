@@ -129,11 +129,11 @@ Curve ReadCurve(const TrialHistory& trial, const Target& target) {
   curve.distance = curve.bound - curve.best;
   curve.gap = curve.train - curve.val;
   curve.gain = val.size() > 1 ? val.back() - val[val.size() - 2] : 0;
-  const bool annealed = curve.planned > 0 && curve.epochs >= curve.planned &&
-                        !trial.current.IsProgram() && Anneals(trial.current.training);
-  curve.limit = std::max(curve.best, Limit(val, annealed ? kRatioAnnealed : kRatioMax));
+  curve.annealed = curve.planned > 0 && curve.epochs >= curve.planned &&
+                   !trial.current.IsProgram() && Anneals(trial.current.training);
+  curve.limit = std::max(curve.best, Limit(val, curve.annealed ? kRatioAnnealed : kRatioMax));
   curve.train_limit = curve.train;
-  if (!annealed && std::isfinite(curve.train)) {
+  if (!curve.annealed && std::isfinite(curve.train)) {
     curve.train_limit = std::fmax(curve.train, Limit(train, kRatioMax));
   }
   curve.images = target.images;

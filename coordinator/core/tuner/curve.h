@@ -36,6 +36,7 @@ struct Curve {
   double dead_units = 0;     // likewise
   int64_t images = 0;        // of the validation set; 0: unknown
   double noise = 0;          // standard error of `best`, an accuracy
+  bool annealed = false;     // it has run to the end of a schedule whose rate falls
 };
 
 Curve ReadCurve(const TrialHistory& trial, const Target& target);

@@ -8,8 +8,9 @@
 //                             fitted worse than those of the validation set
 //   class imbalance           few classes that are seldom seen take most of the errors
 //   overfit                   the training set is fitted as well as the target asks, and the gap to
-//                             the validation set makes up half of the distance; or the validation
-//                             loss has risen by a twentieth above its lowest while the gap is there
+//                             the validation set makes up half of the distance, and more than two
+//                             standard errors; or the validation loss has risen by a twentieth
+//                             above its lowest while the gap is there
 //   still improving           the curve, continued, reaches the target
 //   underfit                  not even the training set, continued, gets there
 //   plateau                   everything else
@@ -159,8 +160,8 @@ std::string RateTooLow(const Signs& s) {
 std::string LabelNoise(const Signs& s) {
   const Confusion& confusion = s.confusion;
   const int64_t pairs = int64_t{confusion.classes} * (confusion.classes - 1);
-  const bool enough = confusion.classes > 2 && confusion.errors >= kErrorsPerPair * pairs &&
-                      !s.TooSmallToTell();
+  const bool enough =
+      confusion.classes > 2 && confusion.errors >= kErrorsPerPair * pairs && !s.TooSmallToTell();
   if (enough && confusion.error_spread >= kEvenErrors) {
     return absl::StrFormat(
         "%d errors are spread evenly over all pairs of the %d classes (evenness %.2f of 1, where "
@@ -200,7 +201,7 @@ std::string Imbalance(const Signs& s) {
 std::string Overfit(const Signs& s) {
   const Curve& curve = s.curve;
   const bool fits = curve.train >= curve.bound || curve.loss_rise >= kLossRise;
-  if (!fits || !(curve.gap >= 0.5 * curve.distance) || !(curve.gap > 0)) return "";
+  if (!fits || !(curve.gap >= 0.5 * curve.distance) || !(curve.gap > 2 * curve.noise)) return "";
   return absl::StrFormat(
       "the training set is at %.4f, the validation set only at %.4f: the gap of %.4f outweighs the "
       "%.4f that are missing",

@@ -16,11 +16,12 @@ struct Prior {
   double underfit, overfit, improving, plateau, too_high, too_low, label_noise, imbalance;
 };
 
-// "widen": of WidthShare; all others: of the error. "train longer", where the curve still rises,
-// is read off the curve (moves.cc).
+// "grow" and "widen": of WidthShare; all others: of the error. "train longer", where the curve
+// still rises, is read off the curve (moves.cc).
 constexpr std::array kPriors = {
     //                under  over  impr. plat. high  low   label imbal.
-    Prior{kWiden, 1.00, 0.15, 0.40, 0.70, 0.10, 0.10, 0.05, 0.40},
+    Prior{kGrow, 1.00, 0.10, 0.55, 0.80, 0.10, 0.10, 0.05, 0.40},
+    Prior{kWiden, 0.85, 0.15, 0.45, 0.65, 0.10, 0.10, 0.05, 0.40},
     Prior{kBatchNorm, 0.10, 0.03, 0.06, 0.07, 0.15, 0.10, 0.01, 0.04},
     Prior{kDeepen, 0.08, 0.01, 0.03, 0.06, 0.01, 0.01, 0.01, 0.04},
     Prior{kResidual, 0.07, 0.01, 0.03, 0.05, 0.01, 0.01, 0.01, 0.03},

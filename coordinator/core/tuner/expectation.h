@@ -10,6 +10,7 @@
 namespace trainyard::core {
 
 // The kinds of moves, as Tweak::move and people name them.
+inline constexpr char kGrow[] = "grow";  // wider and deeper at once
 inline constexpr char kWiden[] = "widen";
 inline constexpr char kBatchNorm[] = "batch norm";
 inline constexpr char kDeepen[] = "deepen";

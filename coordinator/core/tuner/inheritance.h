@@ -12,6 +12,7 @@ namespace trainyard::core {
 inline constexpr double kInheritedEpochs = 0.5;  // times those of a trial from fresh weights
 inline constexpr double kInheritedRate = 0.5;    // times its peak
 inline constexpr int kInheritedEpochsMin = 2;    // where it had as many
+inline constexpr int kGrownEpochsMin = 4;        // where most of the weights are new
 
 // Whether a trial built on this one can start from its weights: it has some, and they are worth it.
 bool WorthInheriting(const TrialHistory& base, const TuningTask& task);

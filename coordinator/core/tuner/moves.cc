@@ -17,6 +17,7 @@ using network::Network;
 using network::Optimizer;
 
 constexpr int kFiltersMax = 512;
+constexpr double kMuchWider = 2;  // more new weights than old ones, by far
 constexpr char kRiseTogether[] = "training and validation rise together";
 
 Configuration With(Configuration next, Network network) {
@@ -40,16 +41,32 @@ void Grow(Offers& offers, double factor) {
              absl::StrFormat("error is %.2f times what the target allows; %s%s",
                              ErrorRatio(offers.curve(), offers.task().target), what,
                              normed ? " and each conv a batch_norm where it had none" : ""),
-             kRiseTogether, {.scale = WidthShare(factor)});
+             kRiseTogether, {.scale = WidthShare(factor), .mostly_new = factor >= kMuchWider});
+}
+
+// Far from the target, wider and deeper at once: either alone would be followed by the other.
+void GrowBothWays(Offers& offers, double factor) {
+  const Configuration& from = offers.from();
+  std::optional<Network> grown = Widen(from.network, factor, kFiltersMax);
+  if (!grown) return;
+  if (std::optional<Network> normed = AddBatchNorms(*grown)) grown = std::move(normed);
+  const std::optional<Network> deeper = Deepen(*grown);
+  if (!deeper) return;
+  offers.Add(kGrow, With(from, *deeper),
+             absl::StrFormat("error is %.2f times what the target allows; layers get %.1f times "
+                             "the filters and units, and a block conv-batch_norm-relu more",
+                             ErrorRatio(offers.curve(), offers.task().target), factor),
+             kRiseTogether, {.scale = WidthShare(factor), .mostly_new = true});
 }
 
 void ChangeArchitecture(Offers& offers) {
   const Configuration& from = offers.from();
   // Error falls about with the fourth root of the width, so as much wider as the target asks for.
   const double ratio = ErrorRatio(offers.curve(), offers.task().target);
-  const double wanted = std::clamp(std::pow(ratio, 4), 1.5, 4.0);
+  const double wanted = std::clamp(std::pow(ratio, 4), kMuchWider, 4.0);
+  GrowBothWays(offers, wanted);
   Grow(offers, wanted);
-  if (wanted > 1.5) Grow(offers, 1.5);
+  Grow(offers, 1.5);
   if (const auto normed = AddBatchNorms(from.network)) {
     offers.Add(kBatchNorm, With(from, *normed), "each conv gets a batch_norm where it had none",
                "the loss falls faster from the first epoch on");

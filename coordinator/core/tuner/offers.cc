@@ -21,11 +21,14 @@ Offers::Offers(const TrialHistory& base, const Finding& finding, const TuningTas
 
 double Offers::GainOf(const std::string& name, double scale) const {
   constexpr double kOfErrorMax = 0.5;  // no single move takes away more
+  constexpr double kAnnealedShare = 0.3;
   if (curve_.epochs == 0) return base_.expected_gain;
   const double error = ErrorOf(curve_.best, task_.target);
   double gain = PriorShare(kind_, name) * scale * error;
   if (name == kTrainLonger && kind_ == FindingKind::kStillImproving) {
-    gain = std::max(gain, curve_.limit - curve_.best);
+    // The last epochs of an annealed run owe much to the falling rate, which falls but once.
+    const double share = curve_.annealed ? kAnnealedShare : 1;
+    gain = std::max(gain, share * (curve_.limit - curve_.best));
   }
   return std::min(gain * experience_.Factor(name), kOfErrorMax * error);
 }
@@ -33,8 +36,11 @@ double Offers::GainOf(const std::string& name, double scale) const {
 void Offers::Add(const std::string& name, network::Configuration next, std::string reason,
                  const std::string& sign, MoveOptions options) {
   if (PriorShare(kind_, name) <= 0) return;
+  if (options.mostly_new) next.training.epochs = std::max(next.training.epochs, kGrownEpochsMin);
   if (inherits_) {
-    const network::Training continued = Continued(base_, next.training, options.keep_rate);
+    network::Training continued =
+        Continued(base_, next.training, options.keep_rate || options.mostly_new);
+    if (options.mostly_new) continued.epochs = std::max(continued.epochs, kGrownEpochsMin);
     if (!(continued == next.training)) {
       absl::StrAppendFormat(&reason, "; from trial %d's weights, %s at a peak rate of %g",
                             base_.number, EpochsText(continued.epochs),

@@ -15,8 +15,9 @@ inline constexpr double kRateMin = 1e-6;  // likewise
 inline constexpr double kRateMax = 10;
 
 struct MoveOptions {
-  double scale = 1;        // of what the prior promises
-  bool keep_rate = false;  // the move is about the learning rate: Continued() leaves it alone
+  double scale = 1;         // of what the prior promises
+  bool keep_rate = false;   // the move is about the learning rate: Continued() leaves it alone
+  bool mostly_new = false;  // most of the weights are new: it trains as a fresh one would
 };
 
 class Offers {

@@ -133,7 +133,8 @@ std::string RateTooLow(const Signs& s) {
   const Curve& curve = s.curve;
   if (s.LabelsLookRandom()) return "";
   // What is inherited has its steep fall behind it, and learns on with a lower rate.
-  const bool fresh = !s.trial.inherited && curve.loss_falls && !(curve.train >= curve.bound);
+  const bool blame = !s.trial.inherited && !s.TooSmallToTell();
+  const bool fresh = blame && curve.loss_falls && !(curve.train >= curve.bound);
   const double rate = RateOf(s.trial);
   const double usual = UsualRate(s.trial.current);
   if (curve.epochs >= 2 && curve.update_ratio > 0 && curve.update_ratio < kTinyUpdate &&

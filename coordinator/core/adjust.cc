@@ -36,6 +36,17 @@ int64_t StepAhead(const State& state, const Trial& trial, int64_t now_ms) {
   return done + (quiet_ms + kAheadMs) * 1000 / step_us + kAheadSteps;
 }
 
+// The end of the last epoch is in time for one more; anything behind it is too late.
+int64_t InTime(const State& state, const Trial& trial, const Adjustment& adjustment, int64_t step) {
+  const int done = LiveEpochs(state, trial.id);
+  if (!adjustment.at_epoch || done == 0) return step;
+  const size_t before = trial.adjustments.size() - (Unsettled(trial) ? 1 : 0);
+  const network::Configuration& now =
+      before == 0 ? trial.configuration : trial.adjustments[before - 1].configuration;
+  const int64_t steps_per_epoch = LiveRow(state, trial.id, done)->step / done;
+  return std::min(step, steps_per_epoch * now.training.epochs);
+}
+
 void TellSettled(Turn& turn, const Trial& trial, size_t index) {
   const Adjustment& adjustment = trial.adjustments[index];
   const std::string what =
@@ -64,12 +75,7 @@ bool Unsettled(const Trial& trial) {
 std::string AdjustTrial(Turn& turn, TrialId id, Adjustment adjustment) {
   Trial& trial = turn.Change(id);
   if (adjustment.step == 0) adjustment.step = StepAhead(turn.state, trial, turn.now_ms);
-  // More epochs are of no use beyond the last one's end.
-  const int done = LiveEpochs(turn.state, id);
-  if (adjustment.at_epoch && done > 0 && trial.epochs() > 0) {
-    const int64_t steps_per_epoch = LiveRow(turn.state, id, done)->step / done;
-    adjustment.step = std::min(adjustment.step, steps_per_epoch * trial.epochs());
-  }
+  adjustment.step = InTime(turn.state, trial, adjustment, adjustment.step);
   if (!trial.adjustments.empty()) {
     adjustment.step = std::max(adjustment.step, trial.adjustments.back().step);
   }
@@ -119,6 +125,14 @@ void DropUnsettled(Turn& turn, TrialId id) {
   trial.adjustments.pop_back();
 }
 
+void DropOverdue(Turn& turn, TrialId id, int64_t step) {
+  while (true) {
+    const Trial& trial = turn.state.trials.at(id);
+    if (trial.adjustments.empty() || trial.adjustments.back().step <= step) return;
+    DropUnsettled(turn, id);
+  }
+}
+
 void On(Turn& turn, const AdjustmentAnswered& event) {
   const Attempt* attempt = Admit(turn, event.claim);
   if (attempt == nullptr) return;
@@ -132,7 +146,9 @@ void On(Turn& turn, const AdjustmentAnswered& event) {
   if (event.step < adjustment.step) return;  // of an earlier choice, which was moved since
   // The more it came late, the more room the next one gets.
   const int64_t late = event.step - adjustment.step;
-  turn.Change(trial.id).adjustments[index].step = event.step + 2 * late + kAheadSteps;
+  const int64_t later = event.step + 2 * late + kAheadSteps;
+  turn.Change(trial.id).adjustments[index].step =
+      std::max(event.step, InTime(turn.state, trial, adjustment, later));
   SendAdjustment(turn, trial);
 }
 
@@ -142,7 +158,9 @@ void WatchTrial(Turn& turn, const Epoch& row) {
   const TuningLimits& tuning = job.request.tuning;
   const Attempt& attempt = turn.state.attempts.at(trial.attempt);
   if (!tuning.enabled || !tuning.in_flight || job.request.manual) return;
-  if (job.state != JobState::kRunning || attempt.state != AttemptState::kRunning) return;
+  if (tuning.algorithm != Algorithm::kDiagnose) return;  // a search compares what it left alone
+  if (job.state != JobState::kRunning || !attempt.held()) return;
+  if (attempt.cause == Cause::kTweaked) return;
   if (Unsettled(trial) || (!trial.adjustments.empty() && trial.adjustments.back().stop)) return;
   if (trial.epochs() > 0 && row.key.epoch >= trial.epochs()) return;
   if (Meets(job.request.target, Value(job.request.target, row.metrics))) return;

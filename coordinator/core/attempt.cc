@@ -144,15 +144,29 @@ bool AtRung(const State& state, TrialId id) {
                          : trial.until_epoch < now.training.epochs;
 }
 
+// A person has decided what follows it, so it does not go on, however it came to its end.
+bool Replaced(const State& state, const Attempt& attempt) {
+  const std::optional<Proposal>& decided = state.jobs.at(attempt.job).decided;
+  return !attempt.finishing && decided &&
+         decided->tweak.base == state.trials.at(attempt.trial).number;
+}
+
 // What the end of an attempt means for its trial.
 void Follow(Turn& turn, AttemptId id) {
   const Attempt attempt = turn.state.attempts.at(id);
+  if (Replaced(turn.state, attempt)) {
+    const bool diverged = attempt.cause == Cause::kDiverged;
+    EndTrial(turn, attempt.trial, diverged ? TrialState::kDiverged : TrialState::kCompleted,
+             attempt.message);
+    return DecideNext(turn, attempt.job, attempt.trial);
+  }
   switch (attempt.cause) {
     case Cause::kEpochsDone:
       if (AtRung(turn.state, attempt.trial)) {
         HaltTrial(turn, attempt.trial);
         return DecideNext(turn, attempt.job, attempt.trial);
       }
+      DropOverdue(turn, attempt.trial, attempt.step);
       [[fallthrough]];
     case Cause::kTweaked:
       EndTrial(turn, attempt.trial, TrialState::kCompleted, attempt.message);

@@ -117,9 +117,10 @@ void CheckNoted(const char* kind, const std::map<Key, Record>& before,
   }
 }
 
-// What a worker is bound to stays as it is, unless the trial goes back to before it.
+// What a worker is bound to stays as it is, unless the trial goes back to before it, or ends
+// before.
 void CheckSettled(const Trial& before, const Trial& after, Violations& violations) {
-  if (after.rewinds > before.rewinds) return;
+  if (after.rewinds > before.rewinds || after.ended()) return;
   for (size_t i = 0; i < before.adjustments.size(); ++i) {
     if (!before.adjustments[i].settled) continue;
     Require(violations,

@@ -60,7 +60,9 @@ std::string TuningSpent(const State& state, const Job& job) {
                ? "tuning is off, or the program takes no changes from outside"
                : "tuning is off";
   }
-  if (tuning.patience > 0 && WithoutProgress(state, job) >= tuning.patience) {
+  // ASHA halts what gets no closer by itself.
+  if (tuning.patience > 0 && tuning.algorithm != Algorithm::kAsha &&
+      WithoutProgress(state, job) >= tuning.patience) {
     return absl::StrCat("no progress in ", tuning.patience,
                         tuning.patience == 1 ? " trial" : " trials");
   }
@@ -83,8 +85,10 @@ CheckpointId WeightsFrom(const State& state, const Job& job, const Trial* base) 
   return weights != nullptr ? weights->id : CheckpointId{};
 }
 
-// A failure that another configuration would meet too: the last two that ended failed.
+// A failure that another configuration would meet too: the last two that ended failed, and none
+// that goes on shows otherwise.
 bool FailsForGood(const State& state, const Job& job) {
+  if (!Going(state, job).empty()) return false;
   int failed = 0;
   int ended = 0;
   for (auto id = job.trials.rbegin(); id != job.trials.rend() && ended < 2; ++id) {
@@ -312,12 +316,12 @@ void TweakWaiting(Turn& turn, const TweakRequested& event, const Job& job) {
       return turn.Refuse(event.request, absl::StatusCode::kInvalidArgument, problems);
     }
   }
-  const Trial& last = turn.state.trials.at(job.trials.back());
+  const Trial& base = BaseOfProposal(turn.state, job);
   const Proposal proposal =
       as_proposed ? *job.proposal
-                  : Proposal{ByPerson(last, *event.configuration), *event.configuration};
+                  : Proposal{ByPerson(base, *event.configuration), *event.configuration};
   const CheckpointId inherits =
-      job.proposal ? job.proposal_inherits : WeightsFrom(turn.state, job, &last);
+      job.proposal ? job.proposal_inherits : WeightsFrom(turn.state, job, &base);
   turn.Accept(event.request, event.job.value, false,
               absl::StrCat("trial ", job.trials.size() + 1, " starts"));
   StartProposal(turn, event.job, proposal, inherits);
@@ -330,7 +334,7 @@ std::string MissedText(const State& state, const Job& job, const std::string& wh
   const Checkpoint* best = BestOfJob(state, job);
   if (best == nullptr) return why;
   return absl::StrFormat("best %s misses %s by %.4f: %s%s", ValueText(target, *best->metric),
-                         TargetText(target), std::abs(target.bound - *best->metric), why,
+                         TargetText(target), std::abs(Needed(target) - *best->metric), why,
                          NextTry(state, job));
 }
 

@@ -52,6 +52,18 @@ bool Meets(const Target& target, double value) {
   return std::erfc(-z / std::numbers::sqrt2) / 2 >= target.confidence;
 }
 
+double Needed(const Target& target) {
+  if (target.metric == TargetMetric::kValLoss || !(target.bound < 1)) return target.bound;
+  if (Meets(target, target.bound)) return target.bound;
+  double low = target.bound;
+  double high = 1;
+  for (int i = 0; i < 40; ++i) {
+    const double middle = (low + high) / 2;
+    (Meets(target, middle) ? high : low) = middle;
+  }
+  return high;
+}
+
 bool Better(const Target& target, double a, double b) {
   return target.metric == TargetMetric::kValAccuracy ? a > b : a < b;
 }

@@ -12,6 +12,10 @@ double Value(const Target& target, const Metrics& metrics);
 bool Meets(const Target& target, double value);  // NaN meets nothing
 bool Better(const Target& target, double a, double b);
 
+// The value that meets the target, as sure as it has to be: the bound, or the accuracy above it
+// whose Wilson lower bound it is.
+double Needed(const Target& target);
+
 // "val_accuracy 0.9132 >= 0.92"; what people see of a target and of a value.
 std::string TargetText(const Target& target);
 std::string ValueText(const Target& target, double value);

@@ -73,7 +73,7 @@ void EndTrial(Turn& turn, TrialId id, TrialState state, std::string reason) {
   DropAttempt(turn, trial.attempt, Cause::kCancelled, reason);
   trial.state = state;
   trial.reason = std::move(reason);
-  if (Unsettled(trial)) trial.adjustments.pop_back();
+  if (Unsettled(trial)) DropUnsettled(turn, id);
   trial.gained = GainOf(turn.state, trial);
   const Job& job = turn.state.jobs.at(trial.job);
   const std::optional<double> best = BestValue(turn.state, job, id);
@@ -125,7 +125,7 @@ void MeetTarget(Turn& turn, TrialId id, CheckpointId checkpoint_id) {
   DropAttempt(turn, trial.attempt, Cause::kTargetMet, reason);
   trial.state = TrialState::kFinishing;
   trial.reason = reason;
-  if (Unsettled(trial)) trial.adjustments.pop_back();
+  if (Unsettled(trial)) DropUnsettled(turn, id);
   trial.gained = GainOf(turn.state, trial);
   const std::vector<TrialId> trials = turn.state.jobs.at(trial.job).trials;
   for (const TrialId other : trials) {

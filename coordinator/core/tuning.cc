@@ -80,7 +80,6 @@ Advice Advise(const State& state, const Job& job) {
 
 std::string NextTry(const State& state, const Job& job) {
   const TuningLimits& tuning = job.request.tuning;
-  if (tuning.algorithm != Algorithm::kDiagnose) return "";
   if (job.request.configuration.IsProgram() && !tuning.enabled) return "";  // it takes no changes
   TuningTask task = TaskOf(state, job, job.trials.back());
   task.epochs_left = 0;
@@ -88,7 +87,7 @@ std::string NextTry(const State& state, const Job& job) {
   for (TrialHistory& trial : task.trials) {
     if (trial.result == TrialResult::kRunning) trial.result = TrialResult::kCompleted;
   }
-  const Advice advice = PolicyOf(Algorithm::kDiagnose).Propose(task, 1);
+  const Advice advice = PolicyOf(tuning.algorithm).Propose(task, 1);
   if (advice.next.empty()) return "";
   return absl::StrCat("; next it would try: ", advice.next.front().tweak.reason);
 }
@@ -116,6 +115,11 @@ std::vector<TrialId> Going(const State& state, const Job& job) {
     if (state.trials.at(id).going()) going.push_back(id);
   }
   return going;
+}
+
+const Trial& BaseOfProposal(const State& state, const Job& job) {
+  const Trial* base = job.proposal ? TrialOf(state, job, job.proposal->tweak.base) : nullptr;
+  return base != nullptr ? *base : state.trials.at(job.trials.back());
 }
 
 const network::Configuration& BaseForTweak(const State& state, const Job& job, int trial) {

@@ -29,6 +29,9 @@ const Trial* TrialOf(const State& state, const Job& job, int number);
 // Trials with an attempt that has not ended, in order.
 std::vector<TrialId> Going(const State& state, const Job& job);
 
+// Of a job that waits: the trial that its proposal changes; without one, the newest.
+const Trial& BaseOfProposal(const State& state, const Job& job);
+
 // What a person's changes start from: the proposal, else the named trial with its adjustments.
 // `trial`: its number; 0: the newest.
 const network::Configuration& BaseForTweak(const State& state, const Job& job, int trial = 0);

@@ -177,6 +177,9 @@ bool SettleFromReport(Turn& turn, TrialId trial, const std::vector<int64_t>& adj
 // The trial has ended without it.
 void DropUnsettled(Turn& turn, TrialId trial);
 
+// The trial has ended after so many steps: what was to change later never will.
+void DropOverdue(Turn& turn, TrialId trial, int64_t step);
+
 // After an epoch: does the tuner want to change or end the trial as it runs?
 void WatchTrial(Turn& turn, const Epoch& row);
 

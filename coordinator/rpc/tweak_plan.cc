@@ -82,7 +82,7 @@ absl::StatusOr<TweakPlan> PlanTweak(const core::State& state, const v1::TweakJob
                                       {request.overrides().begin(), request.overrides().end()});
   if (!tweaked.ok()) return tweaked.status();
   const core::Trial* named = core::TrialOf(state, job, number);
-  const core::Trial& before = named != nullptr ? *named : state.trials.at(job.trials.back());
+  const core::Trial& before = named != nullptr ? *named : core::BaseOfProposal(state, job);
   const core::Tweak tweak{.finding = {.kind = core::FindingKind::kManual},
                           .reason = "a person decided",
                           .changes = core::Difference(before.current(), *tweaked),

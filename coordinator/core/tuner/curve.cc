@@ -17,18 +17,6 @@ constexpr double kRatioMax = 0.75;  // of an epoch's gain over the gain before
 // Where the rate has come to its end: the last gains were of its fall and do not go on for long.
 constexpr double kRatioAnnealed = 0.5;
 
-// The accuracy that meets the target, as sure as it has to be.
-double Needed(const Target& target) {
-  if (Meets(target, target.bound) || !(target.bound < 1)) return target.bound;
-  double low = target.bound;
-  double high = 1;
-  for (int i = 0; i < 40; ++i) {
-    const double middle = (low + high) / 2;
-    (Meets(target, middle) ? high : low) = middle;
-  }
-  return high;
-}
-
 // A program that does not tell of its training set reports zeros or NaN.
 bool TellsTraining(const Metrics& metrics) {
   return metrics.train_loss != 0 || metrics.train_accuracy != 0;

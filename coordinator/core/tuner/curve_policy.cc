@@ -117,6 +117,11 @@ class Round {
                   .move = move.name,
                   .base = base->number,
                   .expected_gain = move.gain};
+    if (base != &broken_or_best) {
+      // What was expected is told from where the broken trial stood.
+      next.tweak.expectation.resize(std::min(move.expectation.find("; "), move.expectation.size()));
+      next.tweak.expected_gain = 0;
+    }
     next.configuration = std::move(configuration);
     return true;
   }

@@ -204,8 +204,8 @@ std::string Overfit(const Signs& s) {
   const bool fits = curve.train >= curve.bound || curve.loss_rise >= kLossRise;
   if (!fits || !(curve.gap >= 0.5 * curve.distance) || !(curve.gap > 2 * curve.noise)) return "";
   return absl::StrFormat(
-      "the training set is at %.4f, the validation set only at %.4f: the gap of %.4f outweighs the "
-      "%.4f that are missing",
+      "the training set is at %.4f, the validation set only at %.4f: the gap of %.4f makes up much "
+      "of the %.4f that are missing",
       s.Shown(curve.train), s.Shown(curve.val), curve.gap, curve.distance);
 }
 

@@ -16,7 +16,7 @@ bool WorthInheriting(const TrialHistory& base, const TuningTask& task) {
 
 network::Training Continued(const TrialHistory& base, network::Training training, bool keep_rate) {
   const network::Training& before = base.configuration.training;
-  if (base.inherited) return training;  // is short and low already
+  if (base.inherited) return training;
   const int shortest = std::min(training.epochs, kInheritedEpochsMin);
   training.epochs =
       std::max(shortest, static_cast<int>(std::lround(kInheritedEpochs * training.epochs)));

@@ -7,8 +7,8 @@
 
 namespace trainyard::core {
 
-// Measured by tests/tuning (docs/tuning.md, "Weights that are inherited"). Both count against the
-// first trial of a line of inheritors, not against the one before, so they do not add up.
+// Rough, from runs of tests/tuning (docs/tuning.md, "Weights that are inherited"). They count once
+// in a line of inheritors: a trial on top of one keeps its length and rate.
 inline constexpr double kInheritedEpochs = 0.5;  // times those of a trial from fresh weights
 inline constexpr double kInheritedRate = 0.5;    // times its peak
 inline constexpr int kInheritedEpochsMin = 2;    // where it had as many

@@ -41,7 +41,7 @@ void Offers::Add(const std::string& name, network::Configuration next, std::stri
     network::Training continued =
         Continued(base_, next.training, options.keep_rate || options.mostly_new);
     if (options.mostly_new) continued.epochs = std::max(continued.epochs, kGrownEpochsMin);
-    if (!(continued == next.training)) {
+    if (!(continued == from().training)) {
       absl::StrAppendFormat(&reason, "; from trial %d's weights, %s at a peak rate of %g",
                             base_.number, EpochsText(continued.epochs),
                             continued.optimizer.learning_rate);

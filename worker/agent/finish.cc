@@ -19,8 +19,7 @@ namespace {
 
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
-void Measure(const v1::Start& start, const LoadedData& data, engine::Trainer& trainer,
-             v1::Model* model) {
+void Measure(const LoadedData& data, engine::Trainer& trainer, v1::Model* model) {
   const engine::Evaluation validation = trainer.EvaluateValidation();
   model->set_val_accuracy(validation.accuracy);
   model->set_val_loss(validation.loss);
@@ -85,7 +84,7 @@ absl::Status Finish(const v1::Start& start, const LoadedData& data,
   *model.mutable_class_names() = start.spec().data().class_names();
 
   control.set_phase(v1::PHASE_EVALUATING);
-  Measure(start, data, trainer, &model);
+  Measure(data, trainer, &model);
 
   control.set_phase(v1::PHASE_UPLOADING);
   const Metadata metadata = Describe(start, model);

@@ -214,6 +214,10 @@ std::vector<std::string> Wrap(std::string_view text, int width) {
       if (last_space != std::string::npos) {
         rest = line.substr(last_space + 1);
         line.resize(last_space);
+      } else if (const size_t end = line.find_last_of(".]");  // of a part of a path
+                 end != std::string::npos && end >= line.size() / 2) {
+        rest = line.substr(end + 1);
+        line.resize(end + 1);
       }
       lines.push_back(line);
       line = rest;

@@ -61,7 +61,8 @@ std::string GainText(const v1::Trial& trial) {
 }
 
 std::string OriginText(const v1::Trial& trial) {
-  const int base = trial.tweak().base();
+  // A search's trial is one of a space: it changes no other.
+  const int base = trial.tweak().move() == "search" ? 0 : trial.tweak().base();
   const int weights = trial.inherited_from();
   std::string text = CleanLine(trial.tweak().move(), 100);
   if (base > 0) text += fmt::format("{}of trial {}", text.empty() ? "" : " ", base);

@@ -1,4 +1,7 @@
 // Between core and workers, and from a spec to a request.
+#include <algorithm>
+#include <cmath>
+
 #include "coordinator/convert/api.h"
 #include "coordinator/convert/tuning.h"
 #include "coordinator/source/digest.h"
@@ -242,8 +245,10 @@ std::set<std::string> HostPaths(const v1::JobSpec& spec) {
 int64_t ValidationImages(const v1::JobSpec& spec) {
   const v1::Data& data = spec.data();
   if (data.has_validation()) return data.validation().count();
-  return static_cast<int64_t>(spec.validation().fraction() *
-                              static_cast<double>(data.train().count()));
+  const int64_t images = data.train().count();
+  if (images == 0 || spec.validation().fraction() == 0) return 0;
+  const int64_t aside = std::llround(static_cast<double>(images) * spec.validation().fraction());
+  return std::min(std::max<int64_t>(aside, 1), images - 1);
 }
 
 }  // namespace

@@ -47,7 +47,8 @@ std::string WhatStarts(const core::Advice& advice, const core::Job& job) {
   size_t trials = job.trials.size();
   std::vector<std::string> parts;
   for (const core::NextTrial& next : advice.next) {
-    const std::string base = next.base > 0 ? absl::StrCat(", built on trial ", next.base) : "";
+    const bool built = next.base > 0 && next.tweak.move != "search";
+    const std::string base = built ? absl::StrCat(", built on trial ", next.base) : "";
     parts.push_back(absl::StrCat("trial ", ++trials, start, base));
   }
   for (const core::Promotion& promotion : advice.promotions) {

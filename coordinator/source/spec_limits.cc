@@ -99,6 +99,10 @@ void ReadConfidence(const Section& section, bool program, v1::Target* target,
   } else if (!(confidence >= kLeast && confidence <= kMost)) {
     section.Problem("confidence", fmt::format("found {}, expected a number from {} to {}",
                                               confidence, kLeast, kMost));
+  } else if (target->bound() >= 1) {
+    section.Problem(
+        "confidence",
+        Describe(*node) + " beside at_least: 1, expected none: no number of images can show that");
   } else {
     target->set_confidence(confidence);
   }

@@ -164,7 +164,14 @@ void ReadAlgorithm(const Section& section, v1::Tune* tune) {
 // Halving needs a rung below the last epoch, and trials that are equally long.
 void CheckHalving(const Section& section, const network::Configuration& first, const v1::Tune& tune,
                   SpecProblems* problems) {
+  constexpr int kTrialsMax = 1'000;
   if (tune.algorithm() != v1::Tune::ASHA) return;
+  if (tune.max_trials() > kTrialsMax) {
+    section.Problem("max_trials",
+                    fmt::format("found {} beside asha, expected at most {}: each decision replays "
+                                "all those before it",
+                                tune.max_trials(), kTrialsMax));
+  }
   const int epochs = core::EpochsOf(first);
   const int64_t least = int64_t{tune.min_epochs()} * tune.eta();
   if (epochs < least) {

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <set>
@@ -13,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "coordinator/convert/api.h"
+#include "coordinator/core/ranking.h"
 #include "coordinator/source/archive.h"
 #include "coordinator/source/data_reader.h"
 #include "coordinator/source/detect.h"
@@ -38,6 +40,22 @@ std::string NameOf(const std::string& source) {
   name = name.substr(name.find_last_of("/:") + 1);
   if (name.ends_with(".git")) name.resize(name.size() - 4);
   return name.empty() || name == "." ? "job" : name;
+}
+
+// The least validation images that can show the target, if all of them are right.
+int64_t ImagesFor(core::Target target) {
+  int64_t few = 0;
+  int64_t enough = std::max<int64_t>(1, target.images);
+  const auto shows = [&](int64_t images) {
+    target.images = images;
+    return core::Meets(target, 1);
+  };
+  while (!shows(enough)) few = std::exchange(enough, 2 * enough);
+  while (enough - few > 1) {
+    const int64_t middle = few + (enough - few) / 2;
+    (shows(middle) ? enough : few) = middle;
+  }
+  return enough;
 }
 
 GitOptions GitSettings(const RepositoryOptions& options) {
@@ -179,14 +197,15 @@ class RepositoryPreparer final : public SourcePreparer {
     const absl::Status looked = parsed->spec.IsProgram() ? LookAtProgram(*archive, &*parsed)
                                                          : LookAtData(*archive, &*parsed);
     if (!looked.ok()) return looked;
-    if (auto status = CheckTuning(*parsed, wishes); !status.ok()) return status;
     core::JobRequest request = ToRequest(ToProto(parsed->spec));
+    if (auto status = CheckJob(*parsed, request.target, wishes); !status.ok()) return status;
     request.snapshot_sha256 = sha256;
     return request;
   }
 
   // What the spec by itself cannot know to be wrong.
-  static absl::Status CheckTuning(const ParsedSpec& parsed, const SpecWishes& wishes) {
+  static absl::Status CheckJob(const ParsedSpec& parsed, const core::Target& target,
+                               const SpecWishes& wishes) {
     Problems problems;
     const v1::Tune& tune = parsed.spec.tune;
     if (wishes.manual && tune.parallel() > 1) {
@@ -194,6 +213,19 @@ class RepositoryPreparer final : public SourcePreparer {
           {"tune.parallel", absl::StrCat("found ", tune.parallel(),
                                          " in a manual job, expected 1: a person "
                                          "decides about one trial after the other")});
+    }
+    if (wishes.manual && tune.algorithm() == v1::Tune::ASHA) {
+      problems.push_back({"tune.algorithm",
+                          "found asha in a manual job, expected diagnose, random or tpe: asha "
+                          "needs no person between trials"});
+    }
+    if (!core::Meets(target, 1)) {
+      problems.push_back(
+          {"target.confidence",
+           absl::StrCat("found ", target.confidence, " with ", target.images,
+                        " validation images, expected at least ", ImagesFor(target),
+                        " images or a lower confidence: not even all of them right could show ",
+                        target.bound)});
     }
     if (parsed.spec.IsProgram() && tune.space_size() > 0 && !parsed.spec.program.takes_changes()) {
       problems.push_back(

@@ -64,6 +64,9 @@ TEST(Wrap, BreaksAtSpacesAndNeverExceedsTheWidth) {
   EXPECT_EQ(Wrap("a\n\nb", 9), (std::vector<std::string>{"a", "", "b"}));
   EXPECT_EQ(Wrap("", 5), (std::vector<std::string>{""}));
   EXPECT_EQ(Wrap("ab cdefghijk lm", 6), (std::vector<std::string>{"ab", "cdefgh", "ijk lm"}));
+  EXPECT_EQ(Wrap("network.layers[0].conv 8", 13),
+            (std::vector<std::string>{"network.", "layers[0].", "conv 8"}));
+  EXPECT_EQ(Wrap("a.bcdefghij", 6), (std::vector<std::string>{"a.bcde", "fghij"}));
 }
 
 TEST(Width, CountsColumnsNotBytes) {

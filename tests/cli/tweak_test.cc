@@ -11,6 +11,7 @@
 #include "cli/exit_code.h"
 #include "cli/live_view.h"
 #include "cli/text.h"
+#include "cli/tweak_view.h"
 #include "tests/cli/scripted_server.h"
 
 namespace trainyard::cli {
@@ -142,6 +143,15 @@ TEST_F(TweakTest, HostileTextAndNumbersOfATweakAreHarmless) {
   const Outcome outcome = RunCli(server, {"tweak", "7"});
   EXPECT_THAT(outcome.out, AllOf(Not(HasSubstr("\x1b")), HasSubstr("ab c"), HasSubstr("x nan"),
                                  HasSubstr("effect    e\n")));
+}
+
+TEST_F(TweakTest, ATrialOfASearchIsOfNoOther) {
+  v1::Trial trial;
+  trial.mutable_tweak()->set_base(1);
+  trial.mutable_tweak()->set_move("widen");
+  EXPECT_EQ(OriginText(trial), "widen of trial 1");
+  trial.mutable_tweak()->set_move("search");
+  EXPECT_EQ(OriginText(trial), "search");
 }
 
 TEST_F(TweakTest, TheJobShowsWhatMadeATrialAndWhatWasChangedWhileItRan) {

@@ -185,7 +185,8 @@ def print_costs(results, arguments):
             if not costs:
                 cells.append("")
                 continue
-            epochs = spread([c and c[0] for c in costs], f"> {arguments.max_epochs}", str)
+            epochs = spread([c and c[0] for c in costs], f"> {arguments.max_epochs}",
+                            lambda v: f"{v:.1f}".removesuffix(".0"))
             seconds = spread([c and c[1] for c in costs], "-", lambda v: f"{v:.0f} s")
             cells.append(f"{epochs}; {seconds}")
         if any(cells):

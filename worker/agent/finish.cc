@@ -19,12 +19,10 @@ namespace {
 
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
-void Measure(const v1::Start& start, const LoadedData& data, engine::Trainer& trainer,
-             v1::Model* model) {
+void Measure(const LoadedData& data, engine::Trainer& trainer, v1::Model* model) {
   const engine::Evaluation validation = trainer.EvaluateValidation();
   model->set_val_accuracy(validation.accuracy);
   model->set_val_loss(validation.loss);
-  model->set_target_met(TargetMet(start.spec().target(), validation.accuracy, validation.loss));
   if (!data.test) return;
   const engine::Evaluation test = trainer.Evaluate(*data.test);
   model->set_test_accuracy(test.accuracy);
@@ -58,11 +56,6 @@ Metadata Describe(const v1::Start& start, const v1::Model& model) {
 
 }  // namespace
 
-bool TargetMet(const v1::Target& target, double val_accuracy, double val_loss) {
-  return target.metric() == v1::Target::VAL_LOSS ? val_loss <= target.bound()
-                                                 : val_accuracy >= target.bound();
-}
-
 absl::Status PublishFile(std::string_view bytes, const std::string& sha256, const std::string& what,
                          const v1::Start& start, BlobClient& blobs, Uplink& uplink,
                          AttemptControl& control) {
@@ -91,7 +84,7 @@ absl::Status Finish(const v1::Start& start, const LoadedData& data,
   *model.mutable_class_names() = start.spec().data().class_names();
 
   control.set_phase(v1::PHASE_EVALUATING);
-  Measure(start, data, trainer, &model);
+  Measure(data, trainer, &model);
 
   control.set_phase(v1::PHASE_UPLOADING);
   const Metadata metadata = Describe(start, model);

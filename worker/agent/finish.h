@@ -21,9 +21,6 @@ absl::Status Finish(const v1::Start& start, const LoadedData& data,
                     const engine::Checkpoint& checkpoint, engine::Trainer& trainer,
                     BlobClient& blobs, Uplink& uplink, AttemptControl& control);
 
-// Whether a model with these validation values is what the job wants.
-bool TargetMet(const v1::Target& target, double val_accuracy, double val_loss);
-
 // Uploads a file of the model, again until it is stored; `what` names it in the log.
 absl::Status PublishFile(std::string_view bytes, const std::string& sha256, const std::string& what,
                          const v1::Start& start, BlobClient& blobs, Uplink& uplink,

@@ -376,7 +376,7 @@ void Attempt::AnswerAdjustments() {
       Note(kOnlyStops, absl::StrCat("adjustment ", number, ": ", kOnlyStops));
       continue;
     }
-    const bool next = number == held + 1 && halt_.empty() && adjustment.step() >= epochs_.step();
+    const bool next = number == held + 1 && halt_.empty() && adjustment.step() > epochs_.step();
     if (next) stops_.push_back(adjustment.step());
     const bool taken = next || (number >= 1 && number <= held);
     uplink_.Report(agent::AdjustReportOf(start_.attempt(), number, taken,

@@ -32,7 +32,6 @@ absl::Status Finish(const v1::Start& start, const Workspace& space, const State&
   model.set_parameters(state.parameters);
   model.set_val_accuracy(state.val_accuracy);
   model.set_val_loss(state.val_loss);
-  model.set_target_met(agent::TargetMet(start.spec().target(), state.val_accuracy, state.val_loss));
 
   control.set_phase(v1::PHASE_UPLOADING);
   for (const Published& file : FilesToPublish(space, state)) {

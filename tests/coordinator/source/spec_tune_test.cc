@@ -190,6 +190,8 @@ TEST(SpecTune, NamesWhatIsWrongWithTheRest) {
        "10:19: tune.algorithm: found asha with train.epochs of 10, expected at least 12"},
       {"{algorithm: asha, space: {train.lr: [0.1, 1], train.epochs: [9, 12]}}",
        "tune.space.train.epochs: found beside asha, expected none"},
+      {"{algorithm: asha, max_trials: 1001, space: {train.lr: [0.1, 1]}}",
+       "10:37: tune.max_trials: found 1001 beside asha, expected at most 1000: each decision"},
   };
   for (const auto& [value, message] : cases) {
     EXPECT_THAT(RefusalOfTune(value), HasSubstr(message)) << value;
@@ -263,6 +265,8 @@ TEST(SpecTarget, MayAskForConfidence) {
               HasSubstr("target.confidence: found 0.9 of val_loss, expected it of val_accuracy"));
   EXPECT_THAT(Refusal(std::string(kProgramSpec) + "target: {confidence: 0.9}\n"),
               HasSubstr("target.confidence: found 0.9 of a program"));
+  EXPECT_THAT(Refusal(spec + "{at_least: 1, confidence: 0.9}\n"),
+              HasSubstr("target.confidence: found 0.9 beside at_least: 1, expected none"));
   EXPECT_THAT(Refusal(spec + "{at_least: 1.5}\n"), HasSubstr("target.at_least: found 1.5"));
 }
 

@@ -36,6 +36,15 @@ class RepositoryPreparerTest : public testing::Test {
     repository_.Commit();
     return preparer_->FromRepository(repository_.path(), "", wishes);
   }
+  // `count` images of one value, of two classes.
+  void WriteImages(int count) {
+    const std::string big_endian = {0, 0, static_cast<char>(count >> 8), static_cast<char>(count)};
+    const std::string one = {0, 0, 0, 1};
+    std::string labels(count, 0);
+    labels.back() = 1;
+    repository_.Write("images", std::string{0, 0, 8, 3} + big_endian + one + one + labels);
+    repository_.Write("labels", std::string{0, 0, 8, 1} + big_endian + labels);
+  }
   v1::Program ProgramOf(const core::JobRequest& request) {
     v1::JobSpec spec;
     EXPECT_TRUE(spec.ParseFromString(request.spec_blob));
@@ -84,6 +93,37 @@ TEST_F(RepositoryPreparerTest, APersonDecidesAboutOneTrialAtATime) {
   EXPECT_EQ(std::string(Prepare({.manual = true}).status().message()),
             "trainyard.yaml:2:18: tune.parallel: found 2 in a manual job, expected 1: a person "
             "decides about one trial after the other");
+}
+
+TEST_F(RepositoryPreparerTest, AshaNeedsNoPersonBetweenTrials) {
+  repository_.Write("train.py", kProgram);
+  repository_.Write("trainyard.yaml",
+                    "program: {}\nchanges: {epochs: 9}\n"
+                    "tune: {algorithm: asha, space: {changes.lr: [0.1, 0.2]}}\n");
+  EXPECT_TRUE(Prepare().ok());
+  EXPECT_EQ(std::string(Prepare({.manual = true}).status().message()),
+            "trainyard.yaml:3:19: tune.algorithm: found asha in a manual job, expected diagnose, "
+            "random or tpe: asha needs no person between trials");
+}
+
+// A tenth of the images is set aside, rounded as in training.
+TEST_F(RepositoryPreparerTest, AConfidenceThatNoAccuracyCouldShowIsRefused) {
+  repository_.Write("trainyard.yaml",
+                    "data: {format: idx, train: {images: images, labels: labels}}\n"
+                    "network: [flatten, dense: 2]\n"
+                    "validation: 0.1\n"
+                    "target: {at_least: 0.9, confidence: 0.99}\n");
+  WriteImages(486);
+  const auto request = Prepare();
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_EQ(request->target.images, 49);
+  WriteImages(484);
+  EXPECT_EQ(
+      std::string(Prepare().status().message()),
+      "trainyard.yaml:4:37: target.confidence: found 0.99 with 48 validation images, expected "
+      "at least 49 images or a lower confidence: not even all of them right could show 0.9");
+  WriteImages(3);
+  EXPECT_THAT(std::string(Prepare().status().message()), HasSubstr("with 1 validation images"));
 }
 
 TEST_F(RepositoryPreparerTest, ASpaceIsForProgramsThatTakeChanges) {

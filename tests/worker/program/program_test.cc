@@ -129,7 +129,7 @@ TEST_F(ProgramRunnerTest, AnEarlyStopEndsAProgramBehindTheEpochInProgressAndNoth
         .adjusted()
         .back();
   };
-  EXPECT_FALSE(answer(epochs[0].step() - 1).taken());
+  EXPECT_FALSE(answer(epochs[0].step()).taken()) << "that epoch has ended";
   const v1::AdjustReport taken = answer(epochs[0].step() + 1);
   EXPECT_TRUE(taken.taken());
   EXPECT_EQ(taken.step(), epochs[0].step() + 1);

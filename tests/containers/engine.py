@@ -235,9 +235,13 @@ class Engine:
 
     def remove_containers(self):
         """Also those that an earlier run has left: nobody else uses this daemon."""
-        containers = self.docker("ps", "--all", "--quiet").stdout.split()
-        if containers:
-            self.docker("rm", "--force", "--volumes", *containers)
+        # One that its coordinator is removing just now cannot be removed, and is gone in a moment.
+        for _ in range(100):
+            containers = self.docker("ps", "--all", "--quiet").stdout.split()
+            if not containers:
+                break
+            self.docker("rm", "--force", "--volumes", *containers, check=False)
+            time.sleep(0.1)
         self.docker("volume", "prune", "--force")
 
     # ---- The images ----

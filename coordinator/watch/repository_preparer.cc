@@ -219,7 +219,7 @@ class RepositoryPreparer final : public SourcePreparer {
                           "found asha in a manual job, expected diagnose, random or tpe: asha "
                           "needs no person between trials"});
     }
-    if (!core::Meets(target, 1)) {
+    if (target.confidence > 0 && !core::Meets(target, 1)) {
       problems.push_back(
           {"target.confidence",
            absl::StrCat("found ", target.confidence, " with ", target.images,

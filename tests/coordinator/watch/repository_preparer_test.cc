@@ -126,6 +126,15 @@ TEST_F(RepositoryPreparerTest, AConfidenceThatNoAccuracyCouldShowIsRefused) {
   EXPECT_THAT(std::string(Prepare().status().message()), HasSubstr("with 1 validation images"));
 }
 
+TEST_F(RepositoryPreparerTest, ALossBelowOneIsATargetLikeAnyOther) {
+  repository_.Write("trainyard.yaml",
+                    "data: {format: idx, train: {images: images, labels: labels}}\n"
+                    "network: [flatten, dense: 2]\n"
+                    "target: val_loss <= 0.01\n");
+  WriteImages(20);
+  EXPECT_TRUE(Prepare().ok()) << Prepare().status();
+}
+
 TEST_F(RepositoryPreparerTest, ASpaceIsForProgramsThatTakeChanges) {
   repository_.Write("train.sh", "echo\n");
   repository_.Write("trainyard.yaml",

@@ -36,7 +36,7 @@ class Play(unittest.TestCase):
     def test_grows_with_inheritance_and_stops_at_the_cap(self):
         job = play("--method", "grow", "--target", "0.99")
         self.assertFalse(job["met"])
-        self.assertLessEqual(job["epochs"], 8.1)
+        self.assertLess(job["epochs"], 9)  # parts of epochs that were broken off come on top
         self.assertGreater(len(job["trials"]), 1)
         self.assertTrue(job["trials"][1]["inherited"])
 

@@ -98,7 +98,7 @@ def search(method, seed, arguments):
             best = max(best, accuracy)
             rows.append({"val": accuracy, "cpu_seconds": row["cpu_seconds"]})
             trial.report(accuracy, row["epoch"])
-            pruned = trial.should_prune()
+            pruned = bool(trial.should_prune())  # NumPy's is no JSON
             over = best >= max(TARGETS) or len(rows) >= arguments.max_epochs
             try:
                 row = epochs.send(not (pruned or over))

@@ -90,6 +90,7 @@ struct Configuration {
   ProgramChanges changes{};  // of a program
 
   bool IsProgram() const { return network.layers.empty(); }
+  int epochs() const { return IsProgram() ? changes.epochs : training.epochs; }  // 0: as it has it
   bool operator==(const Configuration&) const = default;
 };
 

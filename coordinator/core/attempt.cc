@@ -139,9 +139,8 @@ bool AtRung(const State& state, TrialId id) {
   const Trial& trial = state.trials.at(id);
   const bool ended = !trial.adjustments.empty() && trial.adjustments.back().stop;
   if (trial.until_epoch == 0 || ended || LiveEpochs(state, id) < trial.until_epoch) return false;
-  const network::Configuration& now = trial.current();
-  return now.IsProgram() ? now.changes.epochs == 0 || trial.until_epoch < now.changes.epochs
-                         : trial.until_epoch < now.training.epochs;
+  const int all = trial.current().epochs();
+  return all == 0 || trial.until_epoch < all;
 }
 
 // A person has decided what follows it, so it does not go on, however it came to its end.

@@ -1,6 +1,4 @@
 // What enums are called, for people and in the API.
-#include <algorithm>
-
 #include "coordinator/core/state.h"
 
 namespace trainyard::core {
@@ -15,13 +13,6 @@ const char* Name(TrialState state) {
   constexpr const char* kNames[] = {"queued",    "running",  "halted", "finishing",
                                     "completed", "diverged", "failed", "cancelled"};
   return kNames[static_cast<int>(state)];
-}
-
-int Trial::epochs() const {
-  const network::Configuration& now = current();
-  const int all = now.IsProgram() ? now.changes.epochs : now.training.epochs;
-  if (until_epoch == 0) return all;
-  return all == 0 ? until_epoch : std::min(until_epoch, all);
 }
 
 const char* Name(AttemptState state) {

@@ -70,11 +70,9 @@ std::string TuningSpent(const State& state, const Job& job) {
 }
 
 int TrialsLeft(const Job& job) {
-  int left = std::numeric_limits<int>::max();
-  for (const int limit : {job.request.budget.trials, job.request.tuning.max_trials}) {
-    if (limit > 0) left = std::min(left, limit - static_cast<int>(job.trials.size()));
-  }
-  return std::max(0, left);
+  const int most = TrialsMax(job);
+  if (most == 0) return std::numeric_limits<int>::max();
+  return std::max(0, most - static_cast<int>(job.trials.size()));
 }
 
 // What a trial built on this one starts from; none: from fresh weights.

@@ -217,7 +217,7 @@ void On(Turn& turn, const AttemptEnded& event) {
   if (cause == Cause::kEpochsDone) {
     if (!SettleFromReport(turn, attempt->trial, event.adjusted_at, event.step)) return;
     // Whatever it did not hold by then it never will.
-    if (Unsettled(turn.state.trials.at(attempt->trial))) DropUnsettled(turn, attempt->trial);
+    if (Unsettled(turn.state.trials.at(attempt->trial))) DropLastChange(turn, attempt->trial);
     if (EpochsMissing(turn.state, *attempt, event.step)) return;
   }
   turn.Do(Acknowledge{event.claim, event.sequence});

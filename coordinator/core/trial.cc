@@ -17,6 +17,8 @@
 //
 // A trial that is going has exactly one attempt that has not ended. When a trial ends without
 // meeting the target, the job decides what comes next (DecideNext in job.cc).
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -48,6 +50,12 @@ std::string OutcomeText(const Trial& trial) {
 
 }  // namespace
 
+int Trial::epochs() const {
+  const int all = current().epochs();
+  if (until_epoch == 0) return all;
+  return all == 0 ? until_epoch : std::min(until_epoch, all);
+}
+
 TrialId StartTrial(Turn& turn, JobId job_id, TrialStart start) {
   Trial& trial = turn.Add(turn.state.trials, &Counters::trial);
   Job& job = turn.Change(job_id);
@@ -73,7 +81,7 @@ void EndTrial(Turn& turn, TrialId id, TrialState state, std::string reason) {
   DropAttempt(turn, trial.attempt, Cause::kCancelled, reason);
   trial.state = state;
   trial.reason = std::move(reason);
-  if (Unsettled(trial)) DropUnsettled(turn, id);
+  if (Unsettled(trial)) DropLastChange(turn, id);
   trial.gained = GainOf(turn.state, trial);
   const Job& job = turn.state.jobs.at(trial.job);
   const std::optional<double> best = BestValue(turn.state, job, id);
@@ -125,7 +133,7 @@ void MeetTarget(Turn& turn, TrialId id, CheckpointId checkpoint_id) {
   DropAttempt(turn, trial.attempt, Cause::kTargetMet, reason);
   trial.state = TrialState::kFinishing;
   trial.reason = reason;
-  if (Unsettled(trial)) DropUnsettled(turn, id);
+  if (Unsettled(trial)) DropLastChange(turn, id);
   trial.gained = GainOf(turn.state, trial);
   const std::vector<TrialId> trials = turn.state.jobs.at(trial.job).trials;
   for (const TrialId other : trials) {

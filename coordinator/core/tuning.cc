@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/core/ranking.h"
+#include "network/adjust.h"
 
 namespace trainyard::core {
 namespace {
@@ -24,13 +25,6 @@ TrialResult ResultOf(const State& state, const Trial& trial) {
     default:
       return TrialResult::kCompleted;
   }
-}
-
-// Of the two limits the smaller one; 0: none.
-int TrialsMax(const Job& job) {
-  const int a = job.request.budget.trials;
-  const int b = job.request.tuning.max_trials;
-  return a == 0 || b == 0 ? std::max(a, b) : std::min(a, b);
 }
 
 }  // namespace
@@ -71,11 +65,22 @@ TuningTask TaskOf(const State& state, const Job& job, TrialId last) {
 
 Advice Advise(const State& state, const Job& job) {
   TuningTask task = TaskOf(state, job, {});
-  for (TrialHistory& trial : task.trials) {
-    if (trial.result == TrialResult::kRunning) trial.result = TrialResult::kCompleted;
-    task.last = trial.number;
-  }
+  task.EndRunning();
+  task.last = task.trials.back().number;
   return PolicyOf(job.request.tuning.algorithm).Propose(task, job.request.tuning.parallel);
+}
+
+std::optional<Adjustment> AdjustmentFor(const Correction& correction,
+                                        const network::Configuration& current, int64_t step,
+                                        int64_t steps_per_epoch) {
+  const network::Configuration& next = correction.stop ? current : correction.configuration;
+  const network::Boundary boundary = network::BoundaryOf(current, next);
+  if (boundary == network::Boundary::kTrial) return std::nullopt;
+  return Adjustment{.step = step + std::max<int64_t>(1, steps_per_epoch / 8),
+                    .at_epoch = boundary == network::Boundary::kEpoch,
+                    .stop = correction.stop,
+                    .configuration = next,
+                    .tweak = correction.tweak};
 }
 
 std::string NextTry(const State& state, const Job& job) {
@@ -84,9 +89,7 @@ std::string NextTry(const State& state, const Job& job) {
   TuningTask task = TaskOf(state, job, job.trials.back());
   task.epochs_left = 0;
   task.limits.max_trials = 0;
-  for (TrialHistory& trial : task.trials) {
-    if (trial.result == TrialResult::kRunning) trial.result = TrialResult::kCompleted;
-  }
+  task.EndRunning();
   const Advice advice = PolicyOf(tuning.algorithm).Propose(task, 1);
   if (advice.next.empty()) return "";
   return absl::StrCat("; next it would try: ", advice.next.front().tweak.reason);
@@ -102,6 +105,12 @@ std::optional<double> GainOf(const State& state, const Trial& trial) {
   if (!before || !after) return std::nullopt;
   const bool accuracy = job.request.target.metric == TargetMetric::kValAccuracy;
   return accuracy ? *after - *before : *before - *after;
+}
+
+int TrialsMax(const Job& job) {
+  const int a = job.request.budget.trials;
+  const int b = job.request.tuning.max_trials;
+  return a == 0 || b == 0 ? std::max(a, b) : std::min(a, b);
 }
 
 const Trial* TrialOf(const State& state, const Job& job, int number) {

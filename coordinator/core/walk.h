@@ -154,7 +154,7 @@ void SendStop(Turn& turn, const Attempt& attempt);
 // Training time so far goes from the attempt's live part to its trial.
 void ChargeTime(Turn& turn, AttemptId attempt);
 
-// ---- adjust.cc ----
+// ---- adjustment.cc ----
 
 // A change of the trial is committed and no worker is bound to it yet.
 bool Unsettled(const Trial& trial);
@@ -174,8 +174,8 @@ void SettleAtStart(Turn& turn, TrialId trial, int64_t from_step);
 bool SettleFromReport(Turn& turn, TrialId trial, const std::vector<int64_t>& adjusted_at,
                       int64_t step);
 
-// The trial has ended without it.
-void DropUnsettled(Turn& turn, TrialId trial);
+// The trial has ended without its last change, which is told and taken out.
+void DropLastChange(Turn& turn, TrialId trial);
 
 // The trial has ended after so many steps: what was to change later never will.
 void DropOverdue(Turn& turn, TrialId trial, int64_t step);

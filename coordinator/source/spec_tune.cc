@@ -172,7 +172,7 @@ void CheckHalving(const Section& section, const network::Configuration& first, c
                                 "all those before it",
                                 tune.max_trials(), kTrialsMax));
   }
-  const int epochs = core::EpochsOf(first);
+  const int epochs = first.epochs();
   const int64_t least = int64_t{tune.min_epochs()} * tune.eta();
   if (epochs < least) {
     const char* key = first.IsProgram() ? "changes.epochs" : "train.epochs";

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "coordinator/core/ranking.h"
+#include "coordinator/core/tuning.h"
 #include "network/adjust.h"
 #include "worker/engine/morph/morph.h"
 
@@ -67,17 +68,11 @@ class Job::Watcher : public engine::TrainingObserver {
     if (!trial.adjustments.empty() && trial.adjustments.back().stop) return;
     std::optional<core::Correction> correction = job_.policy_.Watch(job_.Task(), trial.history);
     if (!correction) return;
-    engine::Adjustment adjustment{.stop = correction->stop, .configuration = trial.history.current};
-    if (!correction->stop) {
-      const network::Boundary boundary =
-          network::BoundaryOf(trial.history.current, correction->configuration);
-      if (boundary == network::Boundary::kTrial) return;
-      adjustment.at_epoch = boundary == network::Boundary::kEpoch;
-      adjustment.configuration = correction->configuration;
-    }
-    // Where the coordinator puts it (core/adjust.cc).
-    const int64_t ahead = std::max<int64_t>(1, trainer_.steps_per_epoch() / 8);
-    adjustment.step = trainer_.steps_done() + ahead;
+    const std::optional<core::Adjustment> placed = core::AdjustmentFor(
+        *correction, trial.history.current, trainer_.steps_done(), trainer_.steps_per_epoch());
+    if (!placed) return;
+    const engine::Adjustment adjustment{placed->step, placed->at_epoch, placed->stop,
+                                        placed->configuration};
     job_.Adjust(adjustment, std::move(*correction));
     trainer_.Offer(static_cast<int>(trial.adjustments.size()), adjustment);
   }

@@ -28,7 +28,7 @@ class Replay {
         room_(room),
         advice_(advice),
         drafts_(task),
-        rungs_(Rungs(task.limits, EpochsOf(task.trials.front().configuration))),
+        rungs_(Rungs(task.limits, task.trials.front().configuration.epochs())),
         level_(1, 0) {}
 
   // Returns why nothing was added.
@@ -192,10 +192,6 @@ std::vector<int> Rungs(const TuningLimits& limits, int epochs) {
   }
   rungs.push_back(0);
   return rungs;
-}
-
-int EpochsOf(const network::Configuration& configuration) {
-  return configuration.IsProgram() ? configuration.changes.epochs : configuration.training.epochs;
 }
 
 const Policy& AshaInstance() {

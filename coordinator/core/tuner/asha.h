@@ -22,7 +22,4 @@ namespace trainyard::core {
 // more are still within `epochs`; then 0, for all of the epochs. One rung: {0}.
 std::vector<int> Rungs(const TuningLimits& limits, int epochs);
 
-// Of the configuration, or a program's changes; 0: not said.
-int EpochsOf(const network::Configuration& configuration);
-
 }  // namespace trainyard::core

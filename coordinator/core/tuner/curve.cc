@@ -100,8 +100,7 @@ Curve ReadCurve(const TrialHistory& trial, const Target& target) {
     train.push_back(TellsTraining(metrics) ? Finite(t) : kNan);
     val.push_back(v);
   }
-  Curve curve{.planned = trial.current.IsProgram() ? trial.current.changes.epochs
-                                                   : trial.current.training.epochs};
+  Curve curve{.planned = trial.current.epochs()};
   curve.bound = accuracy ? Needed(target) : -target.bound;
   curve.epochs = static_cast<int>(val.size());
   ReadLosses(trial, curve);

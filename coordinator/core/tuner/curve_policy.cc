@@ -21,10 +21,6 @@ namespace {
 constexpr size_t kTrialsMax = 100;  // more of one job are a search, not a diagnosis
 constexpr int kRepairsMax = 3;      // in a row of what broke
 
-bool Broke(const TrialHistory& trial) {
-  return trial.result == TrialResult::kDiverged || trial.result == TrialResult::kOutOfMemory;
-}
-
 // The trial that came closest to the target, and of those that did not break, if there is one; none
 // if none has a finite number.
 const TrialHistory* Closest(const TuningTask& task) {
@@ -33,7 +29,7 @@ const TrialHistory* Closest(const TuningTask& task) {
   for (const bool broken : {false, true}) {
     for (const TrialHistory& trial : task.trials) {
       const Curve curve = ReadCurve(trial, task.target);
-      if (Broke(trial) != broken || curve.epochs == 0) continue;
+      if (trial.broke() != broken || curve.epochs == 0) continue;
       if (closest != nullptr && curve.best <= best) continue;
       closest = &trial;
       best = curve.best;
@@ -100,13 +96,12 @@ class Round {
     // Where the weights of what broke are worth nothing, those that it started from still are.
     const TrialHistory* base = &broken_or_best;
     bool inherit = move.inherit;
-    if (!inherit && Broke(*base) && base->inherited) {
+    if (!inherit && base->broke() && base->inherited) {
       const TrialHistory* before = Find(task_, base->base);
-      inherit = before != nullptr && !Broke(*before);
+      inherit = before != nullptr && !before->broke();
       if (inherit) base = before;
     }
-    epochs_left_ -=
-        configuration.IsProgram() ? configuration.changes.epochs : configuration.training.epochs;
+    epochs_left_ -= configuration.epochs();
     NextTrial& next = advice_.next.emplace_back();
     next.base = base->number;
     next.inherit = inherit;
@@ -144,9 +139,9 @@ class Round {
 
 // What broke is worth repairing, unless it has been repaired for long or a larger step broke it.
 bool WorthRepairing(const TuningTask& task, const TrialHistory& last) {
-  if (!Broke(last) || last.move == kRaiseRate) return false;
+  if (!last.broke() || last.move == kRaiseRate) return false;
   int broken = 0;
-  for (auto trial = task.trials.rbegin(); trial != task.trials.rend() && Broke(*trial); ++trial) {
+  for (auto trial = task.trials.rbegin(); trial != task.trials.rend() && trial->broke(); ++trial) {
     ++broken;
   }
   return broken <= kRepairsMax;
@@ -192,7 +187,7 @@ class CurvePolicy : public Policy {
 
   std::optional<Correction> Watch(const TuningTask& task,
                                   const TrialHistory& trial) const override {
-    return WatchTrial(task, trial, MoreToTry(task, trial));
+    return WatchTrial(task, trial, [&] { return MoreToTry(task, trial); });
   }
 
   std::optional<Correction> Rescue(const TuningTask& task,
@@ -207,9 +202,7 @@ class CurvePolicy : public Policy {
     if (!task.limits.enabled) return false;
     if (task.limits.max_trials > 0 && trials >= task.limits.max_trials) return false;
     task.last = trial.number;
-    for (TrialHistory& each : task.trials) {
-      if (each.result == TrialResult::kRunning) each.result = TrialResult::kCompleted;
-    }
+    task.EndRunning();
     return !Propose(task, 1).next.empty();
   }
 };

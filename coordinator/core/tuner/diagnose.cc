@@ -325,9 +325,7 @@ std::string WithinNoise(const Curve& curve, const Target& target) {
 
 Finding Cause(const TrialHistory& trial, const Target& target) {
   const Signs signs{trial, target, ReadCurve(trial, target), ReadConfusion(trial.confusion)};
-  const bool broke =
-      trial.result == TrialResult::kDiverged || trial.result == TrialResult::kOutOfMemory;
-  if (broke || signs.curve.epochs == 0) return Untrained(trial, signs.curve.epochs);
+  if (trial.broke() || signs.curve.epochs == 0) return Untrained(trial, signs.curve.epochs);
   for (const Rule& rule : kRules) {
     std::string text = rule.text(signs);
     if (!text.empty()) return {rule.kind, std::move(text), EvidenceOf(signs)};

@@ -86,11 +86,9 @@ Experience::Experience(const TuningTask& task) {
     if (!(trial.expected_gain > 0) || !std::isfinite(trial.expected_gain)) continue;
     const std::optional<double> before = BestOf(task, trial.base);
     if (!before) continue;
-    const bool broke =
-        trial.result == TrialResult::kDiverged || trial.result == TrialResult::kOutOfMemory;
     const std::optional<double> after = BestOf(task, trial.number);
     if (trial.result == TrialResult::kFailed) continue;  // says nothing about the move
-    Learn(trial, broke || !after ? -trial.expected_gain : *after - *before);
+    Learn(trial, trial.broke() || !after ? -trial.expected_gain : *after - *before);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "network/shapes.h"
+#include "network/signs.h"
 
 namespace trainyard::core {
 namespace {
@@ -76,24 +77,6 @@ bool WidenHidden(Network& network, double factor, int units_max) {
   return grown;
 }
 
-bool NonNegativeBehind(const std::vector<Layer>& layers, bool before);
-
-// Whether what comes out has no negative values, so that a relu behind it would change nothing.
-bool NonNegativeBehind(const Layer& layer, bool before) {
-  if (const auto* relu = std::get_if<Relu>(&layer.op)) return before || relu->negative_slope == 0;
-  if (const auto* residual = std::get_if<Residual>(&layer.op)) {
-    return NonNegativeBehind(residual->body, before) &&
-           NonNegativeBehind(residual->shortcut, before);
-  }
-  return before && !std::holds_alternative<Conv>(layer.op) &&
-         !std::holds_alternative<Dense>(layer.op) && !std::holds_alternative<BatchNorm>(layer.op);
-}
-
-bool NonNegativeBehind(const std::vector<Layer>& layers, bool before) {
-  for (const Layer& layer : layers) before = NonNegativeBehind(layer, before);
-  return before;
-}
-
 // Behind the last relu or residual at which the image still has 7 pixels and more each way.
 struct Place {
   size_t index = 0;  // of the layer behind it
@@ -108,7 +91,7 @@ std::optional<Place> LastLargePlace(const Network& network, bool non_negative_on
   for (size_t i = 0; i < network.layers.size(); ++i) {
     const Layer& layer = network.layers[i];
     shape = network::OutputShape(layer, shape);
-    non_negative = NonNegativeBehind(layer, non_negative);
+    non_negative = network::NonNegativeBehind(layer, non_negative);
     const bool activation =
         std::holds_alternative<Relu>(layer.op) || std::holds_alternative<Residual>(layer.op);
     if (!activation || (non_negative_only && !non_negative)) continue;
@@ -205,19 +188,25 @@ std::optional<Network> AddUnits(const Network& network, double factor, int units
 
 std::optional<Network> Drop(const Network& network, double rate) {
   Network changed = network;
-  for (size_t i = changed.layers.size(); i-- > 0;) {
-    if (!std::holds_alternative<Dense>(changed.layers[i].op)) continue;
-    if (i > 0) {
-      if (auto* dropout = std::get_if<Dropout>(&changed.layers[i - 1].op)) {
-        if (dropout->rate >= rate) return std::nullopt;
-        dropout->rate = rate;
-        return changed;
-      }
-    }
-    changed.layers.insert(changed.layers.begin() + static_cast<int64_t>(i), Layer{Dropout{rate}});
+  size_t dense = 0;
+  if (Dropout* dropout = LastDropout(changed, &dense)) {
+    if (dropout->rate >= rate) return std::nullopt;
+    dropout->rate = rate;
     return changed;
   }
-  return std::nullopt;
+  if (dense == changed.layers.size()) return std::nullopt;
+  changed.layers.insert(changed.layers.begin() + static_cast<int64_t>(dense), Layer{Dropout{rate}});
+  return changed;
+}
+
+Dropout* LastDropout(Network& network, size_t* dense) {
+  for (size_t i = network.layers.size(); i-- > 0;) {
+    if (!std::holds_alternative<Dense>(network.layers[i].op)) continue;
+    *dense = i;
+    return i == 0 ? nullptr : std::get_if<Dropout>(&network.layers[i - 1].op);
+  }
+  *dense = network.layers.size();
+  return nullptr;
 }
 
 std::optional<Network> DropLess(const Network& network, double rate) {

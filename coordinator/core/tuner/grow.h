@@ -42,6 +42,10 @@ std::optional<network::Network> AddUnits(const network::Network& network, double
 // A dropout in front of the last dense layer, or its rate raised. None: at or above `rate`.
 std::optional<network::Network> Drop(const network::Network& network, double rate);
 
+// The dropout in front of the last dense layer; null: none. `dense`: that layer's index, the number
+// of layers where there is no dense one.
+network::Dropout* LastDropout(network::Network& network, size_t* dense);
+
 // All dropouts down to `rate` at most; 0 keeps them with rate 0. None: none is above.
 std::optional<network::Network> DropLess(const network::Network& network, double rate);
 

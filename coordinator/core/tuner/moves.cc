@@ -8,6 +8,7 @@
 #include "coordinator/core/tuner/grow.h"
 #include "coordinator/core/tuner/offers.h"
 #include "coordinator/core/tuner/program_moves.h"
+#include "coordinator/core/tuner/rates.h"
 
 namespace trainyard::core {
 namespace {
@@ -215,7 +216,7 @@ void Calm(Offers& offers, double factor, double scale) {
   const double before = optimizer.learning_rate;
   optimizer.learning_rate *= factor;
   if (optimizer.learning_rate < kRateMin) return;
-  optimizer.clip_norm = optimizer.clip_norm > 0 ? std::min(optimizer.clip_norm, 1.0) : 1.0;
+  ClipAtOne(optimizer);
   offers.Add(kLowerRate, std::move(next),
              absl::StrFormat("learning rate %g was too much: %g, and gradients clipped at norm 1",
                              before, optimizer.learning_rate),
@@ -226,8 +227,7 @@ void Calm(Offers& offers, double factor, double scale) {
 void Anneal(Offers& offers) {
   Configuration next = offers.from();
   network::Schedule& schedule = next.training.schedule;
-  const bool falls = schedule.kind == network::ScheduleKind::kCosine ||
-                     schedule.kind == network::ScheduleKind::kOneCycle;
+  const bool falls = RateFalls(schedule);
   if (falls && schedule.final_factor <= 0.1) return;
   if (!falls) schedule.kind = network::ScheduleKind::kCosine;
   schedule.final_factor = 0;

@@ -41,6 +41,10 @@ struct TrialHistory {
   int until_epoch = 0;             // Trial::until_epoch
   int adjustments = 0;             // made by the tuner or a person
   int rewinds = 0;
+
+  bool broke() const {
+    return result == TrialResult::kDiverged || result == TrialResult::kOutOfMemory;
+  }
 };
 
 struct TuningTask {
@@ -50,6 +54,13 @@ struct TuningTask {
   int last = 0;                      // number of the one that ended or halted last; 0: none has
   int64_t epochs_left = 0;           // of the budget; 0: no limit
   int64_t train_images = 0;          // 0: unknown
+
+  // As if what runs ended as it stands.
+  void EndRunning() {
+    for (TrialHistory& trial : trials) {
+      if (trial.result == TrialResult::kRunning) trial.result = TrialResult::kCompleted;
+    }
+  }
 };
 
 // A trial to be started.

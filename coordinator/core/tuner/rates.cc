@@ -36,12 +36,18 @@ double UsualRate(const network::Configuration& configuration) {
   return kSgd * (1 - optimizer.momentum);
 }
 
+bool RateFalls(const network::Schedule& schedule) {
+  return schedule.kind == network::ScheduleKind::kCosine ||
+         schedule.kind == network::ScheduleKind::kOneCycle;
+}
+
+void ClipAtOne(network::Optimizer& optimizer) {
+  optimizer.clip_norm = optimizer.clip_norm > 0 ? std::min(optimizer.clip_norm, 1.0) : 1.0;
+}
+
 bool Anneals(const network::Training& training) {
   constexpr double kNothing = 0.2;  // of the peak
-  const network::Schedule& schedule = training.schedule;
-  return (schedule.kind == network::ScheduleKind::kCosine ||
-          schedule.kind == network::ScheduleKind::kOneCycle) &&
-         schedule.final_factor <= kNothing;
+  return RateFalls(training.schedule) && training.schedule.final_factor <= kNothing;
 }
 
 }  // namespace trainyard::core

@@ -14,6 +14,12 @@ double RateOf(const TrialHistory& trial);
 // known, for a program and for SGD on a deep network without batch norm.
 double UsualRate(const network::Configuration& configuration);
 
+// Whether the schedule lowers the rate by itself, epoch by epoch.
+bool RateFalls(const network::Schedule& schedule);
+
+// Gradients of a norm above 1 are cut down to it, or to less where they were before.
+void ClipAtOne(network::Optimizer& optimizer);
+
 // Whether the rate falls to nothing by the end, where most of what such a run gains comes.
 bool Anneals(const network::Training& training);
 

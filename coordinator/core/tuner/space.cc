@@ -33,17 +33,6 @@ size_t Order(const std::string& path) {
 
 bool IsKnob(const std::string& path) { return path != kNetwork && Order(path) < kWholes.size(); }
 
-// The dropout in front of the last dense layer; null: none. `dense`: that layer's index.
-Dropout* LastDropout(Network& network, size_t* dense) {
-  for (size_t i = network.layers.size(); i-- > 0;) {
-    if (!std::holds_alternative<Dense>(network.layers[i].op)) continue;
-    *dense = i;
-    return i == 0 ? nullptr : std::get_if<Dropout>(&network.layers[i - 1].op);
-  }
-  *dense = network.layers.size();
-  return nullptr;
-}
-
 void SetDropout(double rate, Network& network) {
   size_t dense = 0;
   if (Dropout* dropout = LastDropout(network, &dense)) {

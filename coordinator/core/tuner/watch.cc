@@ -123,7 +123,7 @@ std::optional<Correction> CalmDown(const TuningTask& task, const TrialHistory& t
   network::Optimizer& optimizer = next.training.optimizer;
   optimizer.learning_rate *= 0.3;
   if (optimizer.learning_rate < kRateMin) return std::nullopt;
-  optimizer.clip_norm = optimizer.clip_norm > 0 ? std::min(optimizer.clip_norm, 1.0) : 1.0;
+  ClipAtOne(optimizer);
   const std::string reason = absl::StrFormat(
       "the training loss jumped from %.3f to %.3f: learning rate %g instead of %g, and gradients "
       "clipped at norm 1",
@@ -153,10 +153,9 @@ bool OnPlateau(const TuningTask& task, const TrialHistory& trial, const Curve& c
 std::optional<Correction> DropRate(const TuningTask& task, const TrialHistory& trial,
                                    const Curve& curve) {
   const network::Training& training = trial.current.training;
-  const bool by_itself = training.schedule.kind == network::ScheduleKind::kCosine ||
-                         training.schedule.kind == network::ScheduleKind::kOneCycle;
   const int left = training.epochs - static_cast<int>(trial.epochs.size());
-  if (by_itself || left < 2 || !OnPlateau(task, trial, curve)) return std::nullopt;
+  if (RateFalls(training.schedule) || left < 2 || !OnPlateau(task, trial, curve))
+    return std::nullopt;
   network::Configuration next = trial.current;
   double& rate = next.training.optimizer.learning_rate;
   rate *= kPlateauDrop;
@@ -173,14 +172,14 @@ std::optional<Correction> DropRate(const TuningTask& task, const TrialHistory& t
 
 }  // namespace
 
-std::optional<Correction> WatchTrial(const TuningTask& task, const TrialHistory& trial, bool more) {
+std::optional<Correction> WatchTrial(const TuningTask& task, const TrialHistory& trial,
+                                     const std::function<bool()>& more) {
   if (!task.limits.in_flight || trial.epochs.empty()) return std::nullopt;
   const Curve curve = ReadCurve(trial, task.target);
   if (curve.epochs == 0 || curve.distance <= 0) return std::nullopt;
-  if (more) {
-    if (auto stop = StopHopeless(task, trial, curve)) return stop;
-    if (auto stop = StopOverfit(task, trial, curve)) return stop;
-  }
+  std::optional<Correction> stop = StopHopeless(task, trial, curve);
+  if (!stop) stop = StopOverfit(task, trial, curve);
+  if (stop && more()) return stop;
   if (trial.current.IsProgram() || trial.adjustments >= kChangesMax) return std::nullopt;
   if (auto calm = CalmDown(task, trial)) return calm;
   return DropRate(task, trial, curve);
@@ -194,7 +193,7 @@ std::optional<Correction> RescueTrial(const TuningTask& task, const TrialHistory
   const double before = optimizer.learning_rate;
   optimizer.learning_rate /= 3;
   if (optimizer.learning_rate < kRateMin) return std::nullopt;
-  optimizer.clip_norm = optimizer.clip_norm > 0 ? std::min(optimizer.clip_norm, 1.0) : 1.0;
+  ClipAtOne(optimizer);
   TrialHistory diverged = trial;  // what it would end as
   diverged.result = TrialResult::kDiverged;
   Finding finding = Diagnose(diverged, task.target);

@@ -6,7 +6,7 @@
 #include "coordinator/core/step.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "proto/spec_convert.h"
+#include "tests/coordinator/small_spec.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -14,46 +14,12 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-network::Configuration SmallNetwork() {
-  network::Configuration small;
-  small.network.input = {1, 12, 12};
-  small.network.classes = 4;
-  small.network.layers.push_back({network::Conv{8, {3, 3}, {1, 1}, {.same = true}, 1, true}});
-  small.network.layers.push_back({network::Relu{}});
-  small.network.layers.push_back({network::Flatten{}});
-  small.network.layers.push_back({network::Dense{4, true}});
-  small.training.epochs = 3;
-  return small;
-}
-
-v1::JobSpec Spec() {
-  v1::JobSpec spec;
-  spec.set_name("test");
-  v1::Data& data = *spec.mutable_data();
-  data.set_format(v1::DATA_FORMAT_IDX);
-  data.set_classes(4);
-  data.mutable_image()->set_channels(1);
-  data.mutable_image()->set_height(12);
-  data.mutable_image()->set_width(12);
-  data.mutable_train()->add_images()->set_path("images.gz");
-  data.mutable_train()->add_labels()->set_path("labels.gz");
-  data.mutable_train()->set_count(1000);
-  spec.mutable_validation()->set_fraction(0.2);
-  spec.mutable_validation()->set_seed(1);
-  spec.mutable_target()->set_metric(v1::Target::VAL_ACCURACY);
-  spec.mutable_target()->set_bound(0.9);
-  spec.mutable_tune()->set_enabled(true);
-  spec.mutable_tune()->set_max_trials(5);
-  *spec.mutable_configuration() = trainyard::ToProto(SmallNetwork());
-  return spec;
-}
-
 // Job 1, whose trial 1 is queued for a worker; the tests change that by hand.
 class TweakPlanTest : public ::testing::Test {
  protected:
   void SetUp() override {
     Happens(core::CoordinatorRecovered{});
-    Happens(core::JobSubmitted{{}, ToRequest(Spec())});
+    Happens(core::JobSubmitted{{}, ToRequest(SmallSpec())});
     ASSERT_EQ(state.jobs.size(), 1u);
     request.set_job(1);
   }
@@ -95,7 +61,7 @@ class TweakPlanTest : public ::testing::Test {
 };
 
 TEST_F(TweakPlanTest, BuildsOnTheRunningTrialWithItsAdjustments) {
-  core::Adjustment adjustment{.step = 5, .configuration = SmallNetwork(), .settled = true};
+  core::Adjustment adjustment{.step = 5, .configuration = SmallConfiguration(), .settled = true};
   adjustment.configuration.training.optimizer.momentum = 0.5;
   trial(1).adjustments.push_back(adjustment);
   request.add_overrides("train.lr=0.005");
@@ -174,7 +140,7 @@ TEST_F(TweakPlanTest, NothingToChangeInANamedTrialIsRefused) {
 
 TEST_F(TweakPlanTest, AWaitingJobsProposalIsShownAcceptedOrChanged) {
   core::Proposal proposal{.tweak = {.reason = "longer", .base = 1},
-                          .configuration = SmallNetwork()};
+                          .configuration = SmallConfiguration()};
   proposal.configuration.training.epochs = 8;
   Wait(proposal);
   auto plan = Plan();

@@ -1,10 +1,10 @@
 // Shows that a person's tweak is held to what a spec is held to, and changes nothing else.
 #include "coordinator/watch/tweak_overrides.h"
-#include "coordinator/source/spec_reader.h"
 
+#include "coordinator/source/spec_reader.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "proto/spec_convert.h"
+#include "tests/coordinator/small_spec.h"
 
 namespace trainyard::coordinator {
 namespace {
@@ -13,35 +13,8 @@ using ::testing::HasSubstr;
 
 class TweakOverridesTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    base_.network.input = {1, 12, 12};
-    base_.network.classes = 4;
-    base_.network.layers.push_back({network::Conv{8, {3, 3}, {1, 1}, {.same = true}, 1, true}});
-    base_.network.layers.push_back({network::Relu{}});
-    base_.network.layers.push_back({network::Flatten{}});
-    base_.network.layers.push_back({network::Dense{4, true}});
-    base_.training.epochs = 3;
-    spec_.set_name("test");
-    v1::Data& data = *spec_.mutable_data();
-    data.set_format(v1::DATA_FORMAT_IDX);
-    data.set_classes(4);
-    data.mutable_image()->set_channels(1);
-    data.mutable_image()->set_height(12);
-    data.mutable_image()->set_width(12);
-    data.mutable_train()->add_images()->set_path("images.gz");
-    data.mutable_train()->add_labels()->set_path("labels.gz");
-    data.mutable_train()->set_count(1000);
-    spec_.mutable_validation()->set_fraction(0.2);
-    spec_.mutable_validation()->set_seed(1);
-    spec_.mutable_target()->set_metric(v1::Target::VAL_ACCURACY);
-    spec_.mutable_target()->set_bound(0.9);
-    spec_.mutable_tune()->set_enabled(true);
-    spec_.mutable_tune()->set_max_trials(5);
-    *spec_.mutable_configuration() = trainyard::ToProto(base_);
-  }
-
-  v1::JobSpec spec_;
-  network::Configuration base_;
+  v1::JobSpec spec_ = SmallSpec();
+  network::Configuration base_ = SmallConfiguration();
 };
 
 TEST_F(TweakOverridesTest, WhatIsNamedChangesAndNothingElse) {

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "network/shapes.h"
+#include "network/signs.h"
 #include "worker/engine/morph/window.h"
 
 namespace trainyard::engine {
@@ -31,11 +32,6 @@ constexpr size_t kMirrorMax = 31;
 
 bool SameSides(const Shape& a, const Shape& b) {
   return a.height == b.height && a.width == b.width;
-}
-
-bool EndsNonNegative(const std::vector<Layer>& layers, bool non_negative) {
-  for (const Layer& layer : layers) non_negative = NonNegativeBehind(layer, non_negative);
-  return non_negative;
 }
 
 struct Place {
@@ -192,7 +188,7 @@ class Aligner {
     const Place* p = i < parent_.size() ? &parent_[i] : nullptr;
     const Place* c = j < child_.size() ? &child_[j] : nullptr;
     if (p != nullptr && c != nullptr && p->layer->op.index() == c->layer->op.index()) {
-      Offer(at, Edit::Kind::kMatch, 1, {i + 1, j + 1, NonNegativeBehind(*p->layer, sign)},
+      Offer(at, Edit::Kind::kMatch, 1, {i + 1, j + 1, network::NonNegativeBehind(*p->layer, sign)},
             MatchScore(*p, *c, sign));
     }
     if (c != nullptr) {
@@ -200,7 +196,7 @@ class Aligner {
       const bool free = CanBeIdentity(*c->layer, c->in, here, sign);
       const bool behind = free && !std::holds_alternative<Relu>(c->layer->op)
                               ? sign
-                              : NonNegativeBehind(*c->layer, sign);
+                              : network::NonNegativeBehind(*c->layer, sign);
       Offer(at, Edit::Kind::kInsert, 1, {i, j + 1, behind}, free ? 0 : -kLoss);
     }
     if (p != nullptr) {
@@ -284,15 +280,6 @@ bool IsIdentity(const Layer& layer, const Shape& in, bool non_negative) {
   const bool reshapes =
       std::holds_alternative<Flatten>(layer.op) || std::holds_alternative<GlobalAvgPool>(layer.op);
   return reshapes && in.flat();
-}
-
-bool NonNegativeBehind(const Layer& layer, bool before) {
-  if (const auto* relu = std::get_if<Relu>(&layer.op)) return before || relu->negative_slope == 0;
-  if (const auto* residual = std::get_if<Residual>(&layer.op)) {
-    return EndsNonNegative(residual->body, before) && EndsNonNegative(residual->shortcut, before);
-  }
-  return before && !std::holds_alternative<Conv>(layer.op) &&
-         !std::holds_alternative<Dense>(layer.op) && !std::holds_alternative<BatchNorm>(layer.op);
 }
 
 size_t Silencer(const std::vector<Layer>& body) {

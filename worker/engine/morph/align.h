@@ -40,9 +40,6 @@ bool CanBeIdentity(const network::Layer& layer, const network::Shape& in,
                    const network::Shape& parent, bool non_negative);
 bool IsIdentity(const network::Layer& layer, const network::Shape& in, bool non_negative);
 
-// Whether what a layer gives is non-negative, if what it gets is or not.
-bool NonNegativeBehind(const network::Layer& layer, bool before);
-
 // The index of the layer whose zeros silence a residual's body without stopping it from learning:
 // its last batch norm, conv or dense layer. layers.size(): there is none, since a relu follows.
 size_t Silencer(const std::vector<network::Layer>& body);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "network/shapes.h"
+#include "network/signs.h"
 #include "worker/engine/initialise.h"
 #include "worker/engine/morph/align.h"
 
@@ -122,7 +123,7 @@ void Heir::Walk(const Layers& parent, const Path& from, const Layers& child, con
 
 void Heir::Match(const Layer& parent, const Path& from, const Layer& child, const Path& to,
                  Flow* flow) {
-  const bool non_negative = NonNegativeBehind(parent, flow->non_negative);
+  const bool non_negative = network::NonNegativeBehind(parent, flow->non_negative);
   if (HasFilters(child)) {
     TakeFilters(DonorOf(parent, from, flow->parent), child, to, flow);
   } else if (const auto* norm = std::get_if<BatchNorm>(&child.op)) {
@@ -156,7 +157,7 @@ void Heir::Insert(const Layer& layer, const Path& path, Flow* flow) {
     flow->child = network::OutputShape(layer, flow->child);
     const auto size = static_cast<size_t>(flow->child.channels);
     if (size != flow->source.size()) flow->source.assign(size, kNew);
-    flow->non_negative = NonNegativeBehind(layer, flow->non_negative);
+    flow->non_negative = network::NonNegativeBehind(layer, flow->non_negative);
   }
 }
 

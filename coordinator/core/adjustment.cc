@@ -4,8 +4,6 @@
 // worker that is past that step refuses, and a later one is chosen; one that takes it is bound.
 // Every attempt gets the whole list, so a trial that is trained again does the same at the same
 // steps. A trial has at most one change that is not settled yet.
-#include "network/adjust.h"
-
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +12,7 @@
 #include "coordinator/core/ranking.h"
 #include "coordinator/core/tuning.h"
 #include "coordinator/core/walk.h"
+#include "network/adjust.h"
 
 namespace trainyard::core {
 namespace {
@@ -115,7 +114,7 @@ bool SettleFromReport(Turn& turn, TrialId id, const std::vector<int64_t>& adjust
   return true;
 }
 
-void DropUnsettled(Turn& turn, TrialId id) {
+void DropLastChange(Turn& turn, TrialId id) {
   Trial& trial = turn.Change(id);
   turn.Tell({.kind = HistoryKind::kNote,
              .job = trial.job,
@@ -129,7 +128,7 @@ void DropOverdue(Turn& turn, TrialId id, int64_t step) {
   while (true) {
     const Trial& trial = turn.state.trials.at(id);
     if (trial.adjustments.empty() || trial.adjustments.back().step <= step) return;
-    DropUnsettled(turn, id);
+    DropLastChange(turn, id);
   }
 }
 
@@ -167,19 +166,9 @@ void WatchTrial(Turn& turn, const Epoch& row) {
   const std::optional<Correction> correction =
       PolicyOf(tuning.algorithm).Watch(TaskOf(turn.state, job, {}), HistoryOf(turn.state, trial));
   if (!correction) return;
-  Adjustment adjustment{
-      .stop = correction->stop, .configuration = trial.current(), .tweak = correction->tweak};
-  if (!correction->stop) {
-    const network::Boundary boundary =
-        network::BoundaryOf(trial.current(), correction->configuration);
-    if (boundary == network::Boundary::kTrial) return;
-    adjustment.at_epoch = boundary == network::Boundary::kEpoch;
-    adjustment.configuration = correction->configuration;
-  }
-  // A fixed place in the next epoch, so that it hangs on the curve and not on when it was told.
-  const int64_t steps_per_epoch = row.step / row.key.epoch;
-  adjustment.step = row.step + std::max<int64_t>(1, steps_per_epoch / 8);
-  AdjustTrial(turn, trial.id, std::move(adjustment));
+  std::optional<Adjustment> adjustment =
+      AdjustmentFor(*correction, trial.current(), row.step, row.step / row.key.epoch);
+  if (adjustment) AdjustTrial(turn, trial.id, *std::move(adjustment));
 }
 
 bool Rewind(Turn& turn, TrialId id) {

@@ -26,7 +26,11 @@ if(TRAINYARD_SANITIZE)
 endif()
 
 # Designated initializers leave the other fields to their defaults on purpose.
-set(TRAINYARD_WARNINGS -Wall -Wextra -Werror -Wno-missing-field-initializers)
+set(TRAINYARD_WARNINGS -Wall -Wextra -Wno-missing-field-initializers)
+option(TRAINYARD_WERROR "Warnings, and registers that nvcc spills, are errors" ON)
+if(TRAINYARD_WERROR)
+  list(APPEND TRAINYARD_WARNINGS -Werror)
+endif()
 
 # A library of ours: warnings are errors, includes start at the root of the tree.
 function(trainyard_library name)
@@ -35,9 +39,10 @@ function(trainyard_library name)
   target_compile_options(${name} PRIVATE ${TRAINYARD_WARNINGS})
 endfunction()
 
-# A test program of ours, each TEST of it one ctest test.
+# A test program of ours: each TEST of it one ctest test or, where starting it takes longer than a
+# test (WHOLE), all of it.
 function(trainyard_test name)
-  cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LIBRARIES;LABELS" ${ARGN})
+  cmake_parse_arguments(T "WHOLE" "TIMEOUT" "SOURCES;LIBRARIES;LABELS" ${ARGN})
   add_executable(${name} ${T_SOURCES})
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}")
   target_compile_options(${name} PRIVATE ${TRAINYARD_WARNINGS})
@@ -45,6 +50,11 @@ function(trainyard_test name)
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 300)
   endif()
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
-                       PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}")
+  if(T_WHOLE)
+    add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}")
+  else()
+    gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
+                         PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}")
+  endif()
 endfunction()

@@ -5,29 +5,8 @@
 namespace trainyard::kernels {
 
 ImageDraws DrawAugmentation(const StepScalars& scalars, int place, const ValueShape& shape) {
-  ImageDraws draws;
-  const uint64_t group = static_cast<uint64_t>(place);
-  if (scalars.flip || scalars.shift > 0) {
-    const PhiloxWords words =
-        RandomWords({scalars.seed, scalars.step, 0, Purpose::kFlipAndShift}, group);
-    draws.flip = scalars.flip && words[0] < 0x80000000u;
-    const uint32_t range = 2 * static_cast<uint32_t>(std::max(scalars.shift, 0)) + 1;
-    draws.dy = static_cast<int>(RandomBelow(words[1], range)) - std::max(scalars.shift, 0);
-    draws.dx = static_cast<int>(RandomBelow(words[2], range)) - std::max(scalars.shift, 0);
-  }
-  if (scalars.cutout > 0) {
-    const PhiloxWords words = RandomWords({scalars.seed, scalars.step, 0, Purpose::kCutout}, group);
-    // The centre is uniform over the image, so a cut near the border loses part of its area
-    // (DeVries and Taylor, "Improved Regularization of CNNs with Cutout", 2017).
-    const int side = std::min(scalars.cutout, 2 * std::max(shape.height, shape.width));
-    const int top = static_cast<int>(RandomBelow(words[0], shape.height)) - side / 2;
-    const int left = static_cast<int>(RandomBelow(words[1], shape.width)) - side / 2;
-    draws.cut_top = std::clamp(top, 0, shape.height);
-    draws.cut_bottom = std::clamp(top + side, 0, shape.height);
-    draws.cut_left = std::clamp(left, 0, shape.width);
-    draws.cut_right = std::clamp(left + side, 0, shape.width);
-  }
-  return draws;
+  return DrawAugmentation({scalars.seed, scalars.step, scalars.flip, scalars.shift, scalars.cutout},
+                          place, shape.height, shape.width);
 }
 
 std::vector<float> NormalisationTable(std::span<const float> mean,

@@ -6,20 +6,11 @@
 #include <span>
 #include <vector>
 
+#include "kernels/augment_draws.h"
 #include "kernels/backend.h"
 #include "kernels/graph.h"
-#include "kernels/philox.h"
 
 namespace trainyard::kernels {
-
-// The draws for one image: output(y, x) = source(y + dy, flip ? width - 1 - (x + dx) : x + dx),
-// zero where that lies outside of the image, and zero inside the cut: rows [cut_top, cut_bottom),
-// columns [cut_left, cut_right), clipped to the image.
-struct ImageDraws {
-  bool flip = false;
-  int dy = 0, dx = 0;
-  int cut_top = 0, cut_bottom = 0, cut_left = 0, cut_right = 0;
-};
 
 // The draws for the image at `place` in the batch (0-based) of step `scalars.step`.
 ImageDraws DrawAugmentation(const StepScalars& scalars, int place, const ValueShape& shape);

@@ -142,16 +142,6 @@ void CheckSize(const std::string& what, size_t found, int64_t expected) {
   }
 }
 
-// Bytes that this process may use: the machine's memory, or its container's limit if that is less.
-int64_t MemoryLimit() {
-  int64_t limit = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
-  int64_t container = 0;
-  if (std::ifstream("/sys/fs/cgroup/memory.max") >> container && container > 0) {
-    limit = std::min(limit, container);
-  }
-  return limit;
-}
-
 }  // namespace
 
 const char* OpKindName(OpKind kind) {
@@ -220,6 +210,15 @@ void CheckGraph(const Graph& graph) {
                    std::to_string(graph.classes) + " classes");
   }
   CheckSlices(graph);
+}
+
+int64_t MemoryLimit() {
+  int64_t limit = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  int64_t container = 0;
+  if (std::ifstream("/sys/fs/cgroup/memory.max") >> container && container > 0) {
+    limit = std::min(limit, container);
+  }
+  return limit;
 }
 
 void CheckMemory(const std::string& backend, int64_t bytes) {

@@ -20,7 +20,10 @@ const char* OpKindName(OpKind kind);
 // order.
 void CheckGraph(const Graph& graph);
 
-// Throws Error unless `bytes` fit into this machine's memory.
+// Bytes that this process may use: the machine's memory, or its container's limit if that is less.
+int64_t MemoryLimit();
+
+// Throws Error unless `bytes` fit into that.
 void CheckMemory(const std::string& backend, int64_t bytes);
 
 // Throws Error unless the batch can be run: size, image shape, indices, labels, dropout rates.

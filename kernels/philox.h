@@ -13,11 +13,18 @@ namespace trainyard::kernels {
 
 using PhiloxWords = std::array<uint32_t, 4>;
 
+// How 32-bit numbers are multiplied, unless a machine has a better way.
+struct FullProduct {
+  constexpr uint64_t operator()(uint32_t a, uint32_t b) const { return uint64_t{a} * b; }
+};
+
 // The bare function: ten rounds over a 128-bit counter under a 64-bit key.
-constexpr PhiloxWords Philox4x32(PhiloxWords counter, std::array<uint32_t, 2> key) {
+template <typename Product = FullProduct>
+constexpr PhiloxWords Philox4x32(PhiloxWords counter, std::array<uint32_t, 2> key,
+                                 Product product = {}) {
   for (int round = 0; round < 10; ++round) {
-    const uint64_t left = uint64_t{0xD2511F53} * counter[0];
-    const uint64_t right = uint64_t{0xCD9E8D57} * counter[2];
+    const uint64_t left = product(0xD2511F53, counter[0]);
+    const uint64_t right = product(0xCD9E8D57, counter[2]);
     counter = {
         static_cast<uint32_t>(right >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(right),
         static_cast<uint32_t>(left >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(left)};
@@ -59,8 +66,9 @@ constexpr std::array<uint32_t, 2> StreamKey(uint64_t seed) {
 }
 
 // Numbers 4 * group .. 4 * group + 3 of the stream, each uniform over 32 bits.
-constexpr PhiloxWords RandomWords(const StreamPosition& at, uint64_t group) {
-  return Philox4x32(StreamCounter(at, group), StreamKey(at.seed));
+template <typename Product = FullProduct>
+constexpr PhiloxWords RandomWords(const StreamPosition& at, uint64_t group, Product product = {}) {
+  return Philox4x32(StreamCounter(at, group), StreamKey(at.seed), product);
 }
 
 // Number `element` of the stream.

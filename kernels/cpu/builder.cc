@@ -11,11 +11,11 @@ Builder::Builder(const Graph& graph, int batch, const dnnl::engine& engine, Plan
       engine_(engine),
       plan_(plan),
       loops_(BestLoops()),
-      values_(graph.values.size()),
-      states_(graph.ops.size()) {}
+      states_(graph.ops.size()) {
+  for (const ValueUse& use : UsesOf(graph)) values_.emplace_back(use);
+}
 
 void Builder::Build() {
-  Analyse();
   FuseRelus();
   NewValue(0, 1);
   const Place input = values_[0].data;
@@ -32,20 +32,6 @@ void Builder::Build() {
     throw Error("cpu: " + OpLabel(graph_.ops[op]) + ": " + error.message);
   }
   plan_.Finish();
-}
-
-void Builder::Analyse() {
-  for (int i = 0; i < static_cast<int>(graph_.ops.size()); ++i) {
-    const Op& op = graph_.ops[i];
-    bool needs_gradient = op.offsets.weight >= 0;
-    for (int input : op.inputs) {
-      ++values_[input].consumers;
-      values_[input].consumer = i;
-      needs_gradient = needs_gradient || values_[input].needs_gradient;
-    }
-    values_[op.output].needs_gradient = needs_gradient;
-  }
-  ++values_[graph_.ops.back().output].consumers;  // the loss
 }
 
 void Builder::FuseRelus() {

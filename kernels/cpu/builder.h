@@ -16,6 +16,7 @@
 #include "kernels/cpu/plan.h"
 #include "kernels/cpu/tensor_ops.h"
 #include "kernels/graph.h"
+#include "kernels/value_uses.h"
 
 namespace trainyard::kernels::cpu {
 
@@ -28,14 +29,13 @@ class Builder {
   void Build();
 
  private:
-  struct Value {
+  struct Value : ValueUse {
+    explicit Value(const ValueUse& use) : ValueUse(use) {}
+
     Layout layout;
     Place data;
     Place gradient;                  // none until a consumer's backward has given one
     std::map<int, Place> converted;  // copies of `data` in other layouts, by block
-    int consumers = 0;
-    int consumer = -1;            // an op that reads it
-    bool needs_gradient = false;  // whether parameters stand before it
   };
   // What one op's forward leaves for its backward.
   struct OpState {
@@ -50,7 +50,6 @@ class Builder {
   };
 
   // builder.cc: analysis and helpers
-  void Analyse();
   void FuseRelus();
   int OutputOf(int op) const;   // value that the op's forward writes, a fused ReLU included
   float SlopeOf(int op) const;  // of the fused ReLU; 1: none

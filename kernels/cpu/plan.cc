@@ -1,9 +1,13 @@
 #include "kernels/cpu/plan.h"
 
-#include <algorithm>
 #include <chrono>
 
 namespace trainyard::kernels::cpu {
+namespace {
+
+constexpr int64_t kAlignment = 64;  // a cache line
+
+}  // namespace
 
 Place Plan::AddBuffer(int64_t bytes) {
   sizes_.push_back(bytes);
@@ -28,26 +32,13 @@ void Plan::AddPrimitive(std::string name, const dnnl::primitive& primitive,
   steps_.push_back({std::move(name), std::move(uses), nullptr, std::move(owned), 0});
 }
 
-void Plan::Finish() {
-  std::vector<Lifetime> lifetimes(sizes_.size());
-  for (size_t i = 0; i < sizes_.size(); ++i) {
-    lifetimes[i] = {sizes_[i], static_cast<int>(steps_.size()), -1};
-  }
-  for (int s = 0; s < static_cast<int>(steps_.size()); ++s) {
-    for (const Place& place : steps_[s].uses) {
-      if (place.space != Space::kTransient) continue;
-      lifetimes[place.at].first = std::min(lifetimes[place.at].first, s);
-      lifetimes[place.at].last = std::max(lifetimes[place.at].last, s);
-    }
-  }
-  arena_ = AssignOffsets(lifetimes);
-}
+void Plan::Finish() { memory_ = AssignOffsets(LifetimesOf(sizes_, steps_), kAlignment); }
 
 void Plan::Bind(const Bases& bases) {
   bases_ = bases;
   Call call;
   call.bases = bases;
-  call.offsets = arena_.offsets.data();
+  call.offsets = memory_.offsets.data();
   for (Step& step : steps_) {
     if (step.primitive == nullptr) continue;
     Primitive& primitive = *step.primitive;
@@ -77,7 +68,7 @@ void Plan::Execute(Step& step, Call& call) {
 void Plan::Run(Call& call, int begin, int end) {
   using Clock = std::chrono::steady_clock;
   call.bases = bases_;
-  call.offsets = arena_.offsets.data();
+  call.offsets = memory_.offsets.data();
   for (int s = begin; s < end; ++s) {
     if (!profiling_) {
       Execute(steps_[s], call);
@@ -93,16 +84,10 @@ void Plan::RunForward(Call& call) { Run(call, 0, forward_steps_); }
 
 void Plan::RunBackward(Call& call) { Run(call, forward_steps_, static_cast<int>(steps_.size())); }
 
-uint64_t Plan::Hash() const {
-  uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
-  auto add = [&hash](const void* bytes, size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-      hash = (hash ^ static_cast<const unsigned char*>(bytes)[i]) * 0x100000001B3;
-    }
-  };
-  for (const Step& step : steps_) add(step.name.data(), step.name.size());
-  add(arena_.offsets.data(), arena_.offsets.size() * sizeof(int64_t));
-  return hash;
+std::string Plan::Hash() const {
+  std::vector<std::string> names;
+  for (const Step& step : steps_) names.push_back(step.name);
+  return HashOf(names, memory_);
 }
 
 std::vector<StepTime> Plan::Times() const {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
-#include "kernels/cpu/arena.h"
+#include "kernels/memory_plan.h"
 
 namespace trainyard::kernels::cpu {
 
@@ -24,6 +24,7 @@ struct Place {
   Space space = Space::kNone;
   int64_t at = 0;
   bool valid() const { return space != Space::kNone; }
+  bool transient() const { return space == Space::kTransient; }
   bool operator==(const Place&) const = default;
 };
 
@@ -93,14 +94,14 @@ class Plan {
   void BeginBackward() { forward_steps_ = static_cast<int>(steps_.size()); }
 
   void Finish();
-  int64_t transient_bytes() const { return arena_.bytes; }
+  int64_t transient_bytes() const { return memory_.bytes; }
   void Bind(const Bases& bases);
 
   void RunForward(Call& call);
   void RunBackward(Call& call);
 
-  // Step names and offsets in one number: plans that differ give other numbers.
-  uint64_t Hash() const;
+  // See HashOf.
+  std::string Hash() const;
   void set_profiling(bool on) { profiling_ = on; }
   std::vector<StepTime> Times() const;
 
@@ -126,7 +127,7 @@ class Plan {
   std::vector<int64_t> sizes_;
   std::vector<Step> steps_;
   int forward_steps_ = 0;
-  ArenaPlan arena_;
+  MemoryPlan memory_;
   Bases bases_;
   bool profiling_ = false;
 };

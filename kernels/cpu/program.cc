@@ -213,14 +213,11 @@ int64_t CpuProgram::MemoryBytes() const {
 
 std::string CpuProgram::Fingerprint() const {
   const dnnl_version_t* version = dnnl_version();
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string hash;
-  uint64_t bits = plans_.at(graph_.batch_size).plan->Hash();
-  for (int i = 0; i < 16; ++i, bits <<= 4) hash += kDigits[bits >> 60];
   return "cpu onednn " + std::to_string(version->major) + "." + std::to_string(version->minor) +
          "." + std::to_string(version->patch) +
          " isa=" + std::to_string(static_cast<int>(dnnl::get_effective_cpu_isa())) +
-         " loops=" + loops_.isa + " threads=" + std::to_string(threads_) + " plan=" + hash;
+         " loops=" + loops_.isa + " threads=" + std::to_string(threads_) +
+         " plan=" + plans_.at(graph_.batch_size).plan->Hash();
 }
 
 void CpuProgram::SetProfiling(bool on) { plans_.at(graph_.batch_size).plan->set_profiling(on); }

@@ -13,8 +13,8 @@
 namespace trainyard::kernels::cuda {
 namespace {
 
-// CUDA 13 has no code for anything older than Turing.
-constexpr int kComputeMajorMin = 7, kComputeMinorMin = 5;
+// Our kernels have code from Ampere on (cmake/Nvcc.cmake): asynchronous copies, bf16 tensor cores.
+constexpr int kComputeMajorMin = 8, kComputeMinorMin = 0;
 
 [[gnu::format(printf, 2, 3)]] void SetProblem(ModuleReport* report, const char* format, ...) {
   va_list arguments;

@@ -1,0 +1,29 @@
+# The sources of our kernels: for nvcc, and for g++ on the emulated machine.
+set(cuda_kernel_sources
+  augment_batch.cu
+  batch_norm.cu
+  conv_backward_data.cu
+  conv_backward_filter.cu
+  conv_forward.cu
+  depthwise_conv.cu
+  dropout.cu
+  elementwise.cu
+  first_conv.cu
+  global_pool.cu
+  loss.cu
+  optimizer.cu
+  pool.cu)
+# What calls them, compiled as C++ against either runtime.
+set(cuda_host_sources
+  backend.cc
+  builder.cc
+  builder_backward.cc
+  builder_forward.cc
+  check.cc
+  conv_plan.cc
+  conv_shape.cc
+  conv_steps.cc
+  plan.cc
+  program.cc
+  resources.cc
+  spans.cc)

@@ -32,6 +32,8 @@ if $all; then
 fi
 
 build "$root/build/release"
+grep -q '^TRAINYARD_NVCC:BOOL=ON' "$root/build/release/CMakeCache.txt" ||
+  say "no nvcc here: the CUDA kernels are tested on the emulated machine, and compiled for no GPU"
 command -v nvidia-smi > /dev/null || say "no GPU here: what needs one is not run"
 
 say "testing"

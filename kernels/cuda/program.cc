@@ -6,13 +6,19 @@
 
 #include "kernels/augment.h"
 #include "kernels/check.h"
+#include "kernels/cuda/arithmetic.h"
 #include "kernels/cuda/builder.h"
 #include "kernels/cuda/check.h"
 
 namespace trainyard::kernels::cuda {
 namespace {
 
-int64_t RoundUp(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+int64_t RoundUp(int64_t bytes) { return CeilDivide(bytes, 256) * 256; }
+
+template <typename T>
+void Write(const Stream& stream, const std::vector<T>& values, T* device) {
+  CopyToDevice(stream, values.data(), static_cast<int64_t>(values.size() * sizeof(T)), device);
+}
 
 // Hands out pieces of one allocation; without one, only counts.
 class Carver {
@@ -144,8 +150,7 @@ void CudaProgram::Allocate(int64_t transient_bytes) {
   // State, gradients that no step writes, and what lies between tensors are zero.
   CheckCuda(cudaMemsetAsync(memory_.data(), 0, static_cast<size_t>(bytes), stream_.get()),
             "clearing the device's memory");
-  CopyToDevice(stream_, layout_.decays().data(), static_cast<int64_t>(layout_.decays().size()),
-               decays_);
+  Write(stream_, layout_.decays(), decays_);
   host_inputs_ = PinnedMemory(inputs_.bytes);
   host_outputs_ = PinnedMemory(sizeof(Outputs));
   host_logits_ = PinnedMemory(int64_t{graph_.batch_size} * graph_.classes * sizeof(float));
@@ -292,14 +297,7 @@ void CudaProgram::ReadLogits(const Sized& sized, std::span<float> logits) const 
 void CudaProgram::SetNormalisation(std::span<const float> mean,
                                    std::span<const float> inverse_std) {
   CheckNormalisation(graph_, mean, inverse_std);
-  const std::vector<float> table = NormalisationTable(mean, inverse_std);
-  CopyToDevice(stream_, table.data(), static_cast<int64_t>(table.size() * sizeof(float)), table_);
-}
-
-void CudaProgram::WriteSpan(const DeviceSpan& span, const std::vector<float>& canonical,
-                            float* device) {
-  const std::vector<float> values = span.ToDevice(canonical);
-  CopyToDevice(stream_, values.data(), static_cast<int64_t>(values.size() * sizeof(float)), device);
+  Write(stream_, NormalisationTable(mean, inverse_std), table_);
 }
 
 void CudaProgram::ReadSpan(const DeviceSpan& span, const float* device,
@@ -311,15 +309,15 @@ void CudaProgram::ReadSpan(const DeviceSpan& span, const float* device,
 
 void CudaProgram::WriteState(const ProgramState& state) {
   CheckState(graph_, state);
-  WriteSpan(layout_.parameters(), state.parameters, spans_.parameters);
-  WriteSpan(layout_.parameters(), state.moment1, spans_.moment1);
-  WriteSpan(layout_.parameters(), state.moment2, spans_.moment2);
-  WriteSpan(layout_.statistics(), state.statistics, statistics_);
-  if (spans_.copy == nullptr) return;
   const std::vector<float> parameters = layout_.parameters().ToDevice(state.parameters);
+  Write(stream_, parameters, spans_.parameters);
+  Write(stream_, layout_.parameters().ToDevice(state.moment1), spans_.moment1);
+  Write(stream_, layout_.parameters().ToDevice(state.moment2), spans_.moment2);
+  Write(stream_, layout_.statistics().ToDevice(state.statistics), statistics_);
+  if (spans_.copy == nullptr) return;
   std::vector<bf16> low(parameters.size());
   std::transform(parameters.begin(), parameters.end(), low.begin(), ToBf16);
-  CopyToDevice(stream_, low.data(), static_cast<int64_t>(low.size() * sizeof(bf16)), spans_.copy);
+  Write(stream_, low, spans_.copy);
 }
 
 void CudaProgram::ReadState(ProgramState& state) const {

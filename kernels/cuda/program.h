@@ -85,7 +85,6 @@ class CudaProgram : public Program {
   void WriteScalars(const StepScalars& scalars);
   Outputs TakeOutputs() const;
   void ReadLogits(const Sized& sized, std::span<float> logits) const;
-  void WriteSpan(const DeviceSpan& span, const std::vector<float>& canonical, float* device);
   void ReadSpan(const DeviceSpan& span, const float* device, std::span<float> canonical) const;
 
   const Graph graph_;

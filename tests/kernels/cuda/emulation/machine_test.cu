@@ -13,35 +13,27 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.h"
 #include "tests/kernels/cuda/support/kernel_case.h"
+#include "tests/kernels/cuda/support/schedules.h"
 
 namespace trainyard::kernels::cuda::testing {
 namespace {
 
 using emulation::Order;
-using emulation::Schedule;
 using ::testing::Each;
 using ::testing::HasSubstr;
-
-const Schedule kSchedules[] = {
-    {Order::kForward, Order::kForward, 1},
-    {Order::kReverse, Order::kReverse, 1},
-    {Order::kRandom, Order::kRandom, 1},
-    {Order::kRandom, Order::kRandom, 2},
-};
 
 // What `kernel(out)` writes, which must be the same under every schedule.
 template <typename T, typename Kernel>
 std::vector<T> RunEverywhere(Kernel kernel, dim3 grid, dim3 block, int64_t count,
                              size_t shared_bytes = 0) {
   std::vector<T> first;
-  for (const Schedule& schedule : kSchedules) {
-    emulation::schedule = schedule;
+  for (int number = 0; number < kScheduleCount; ++number) {
+    const WithSchedule schedule(number);
     DeviceArray<T> out(std::vector<T>(count, T{0}));
     Launch(kernel, grid, block, shared_bytes, nullptr, out.data());
     if (first.empty()) first = out.Read();
     EXPECT_EQ(out.Read(), first);
   }
-  emulation::schedule = {};
   return first;
 }
 
@@ -254,19 +246,18 @@ __global__ void OrderKernel(int* counter, int* order) {
   order[atomicAdd(counter, 1)] = static_cast<int>(blockIdx.x * 1000 + threadIdx.x);
 }
 
-std::vector<int> OrderUnder(const Schedule& schedule) {
-  emulation::schedule = schedule;
+std::vector<int> FindOrder() {
   DeviceArray<int> counter(std::vector<int>{0}), order(4 * 2 * 33);
   Launch(OrderKernel, 4, 33, 0, nullptr, counter.data(), order.data());
-  emulation::schedule = {};
   return order.Read();
 }
 
 TEST(Machine, SchedulesDifferAndASeedGivesTheSameAgain) {
   std::vector<std::vector<int>> orders;
-  for (const Schedule& schedule : kSchedules) {
-    orders.push_back(OrderUnder(schedule));
-    EXPECT_EQ(OrderUnder(schedule), orders.back());
+  for (int number = 0; number < kScheduleCount; ++number) {
+    const WithSchedule schedule(number);
+    orders.push_back(FindOrder());
+    EXPECT_EQ(FindOrder(), orders.back());
   }
   for (size_t i = 0; i < orders.size(); ++i) {
     for (size_t j = 0; j < i; ++j) EXPECT_NE(orders[i], orders[j]);
@@ -274,7 +265,9 @@ TEST(Machine, SchedulesDifferAndASeedGivesTheSameAgain) {
   EXPECT_EQ(orders[0][0], 0);
   EXPECT_EQ(orders[1][0], 3032);
   // Blocks and threads are ordered apart from each other.
-  const auto mixed = OrderUnder({Order::kForward, Order::kReverse, 1});
+  emulation::schedule = {Order::kForward, Order::kReverse, 1};
+  const auto mixed = FindOrder();
+  emulation::schedule = {};
   EXPECT_EQ(mixed[0], 3000);
 }
 
@@ -287,8 +280,8 @@ __global__ void ThrowingKernel(int at, int* out) {
 
 TEST(Machine, WhatAKernelThrowsComesOutOfItsLaunch) {
   DeviceArray<int> out(128);
-  for (const Schedule& schedule : kSchedules) {
-    emulation::schedule = schedule;
+  for (int number = 0; number < kScheduleCount; ++number) {
+    const WithSchedule schedule(number);
     try {
       Launch(ThrowingKernel, 2, 64, 0, nullptr, 17, out.data());
       ADD_FAILURE();
@@ -298,7 +291,6 @@ TEST(Machine, WhatAKernelThrowsComesOutOfItsLaunch) {
     Launch(ThrowingKernel, 2, 64, 0, nullptr, -1, out.data());
     EXPECT_THAT(out.Read(), Each(1));
   }
-  emulation::schedule = {};
 }
 
 TEST(Machine, EachThreadOfTheHostHasItsOwn) {

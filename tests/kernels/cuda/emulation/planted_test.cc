@@ -12,6 +12,7 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/emulation/cuda.h"
 #include "kernels/cuda/emulation/sanitizers.h"
+#include "tests/kernels/cuda/support/schedules.h"
 
 #if defined(TRAINYARD_EMULATION_TSAN)
 // Else every process that has seen a race sleeps a second at its end.
@@ -21,28 +22,17 @@ extern "C" const char* __tsan_default_options() { return "atexit_sleep_ms=0"; }
 namespace trainyard::kernels::cuda::testing {
 namespace {
 
-using emulation::Order;
-using emulation::Schedule;
 using ::testing::ContainsRegex;
 
-const Schedule kSchedules[] = {
-    {Order::kForward, Order::kForward, 1},
-    {Order::kReverse, Order::kReverse, 1},
-    {Order::kRandom, Order::kRandom, 1},
-    {Order::kRandom, Order::kRandom, 2},
-};
-
-std::vector<float> RunUnder(const Schedule& schedule, const std::string& name, bool wrong) {
-  emulation::schedule = schedule;
-  const std::vector<float> found = FindPlanted(name).run(wrong);
-  emulation::schedule = {};
-  return found;
+std::vector<float> RunUnder(int schedule, const std::string& name, bool wrong) {
+  const WithSchedule under(schedule);
+  return FindPlanted(name).run(wrong);
 }
 
 // Under how many schedules the result is what is expected.
 [[maybe_unused]] int RightRuns(const std::string& name) {
   int right = 0;
-  for (const Schedule& schedule : kSchedules) {
+  for (int schedule = 0; schedule < kScheduleCount; ++schedule) {
     right += RunUnder(schedule, name, true) == FindPlanted(name).expected;
   }
   return right;
@@ -60,7 +50,7 @@ std::vector<float> RunUnder(const Schedule& schedule, const std::string& name, b
 
 TEST(Planted, TwinsWithoutTheMistakeAreRightUnderEverySchedule) {
   for (const Planted& planted : AllPlanted()) {
-    for (const Schedule& schedule : kSchedules) {
+    for (int schedule = 0; schedule < kScheduleCount; ++schedule) {
       EXPECT_EQ(RunUnder(schedule, planted.name, false), planted.expected) << planted.name;
     }
   }
@@ -142,8 +132,7 @@ TEST(Planted, PoisonShows) {
 }
 
 TEST(Planted, FloatAtomicsDependOnTheSchedule) {
-  EXPECT_NE(RunUnder(kSchedules[0], "float atomics", true),
-            RunUnder(kSchedules[1], "float atomics", true));
+  EXPECT_NE(RunUnder(0, "float atomics", true), RunUnder(1, "float atomics", true));
 }
 
 #if !defined(TRAINYARD_EMULATION_TSAN)
@@ -160,7 +149,7 @@ TEST(Planted, AMissingBarrierShowsUnderOtherSchedules) {
 TEST(Planted, SomeRacesNeverShowInAResult) {
   EXPECT_EQ(RightRuns("silent race"), 4);
   EXPECT_EQ(RightRuns("race for the source of a copy"), 4);
-  for (const Schedule& schedule : kSchedules) {
+  for (int schedule = 0; schedule < kScheduleCount; ++schedule) {
     EXPECT_EQ(RunUnder(schedule, "race between blocks", true), (std::vector<float>{5, 0}));
   }
 }
@@ -217,7 +206,7 @@ TEST(PlantedDeathTest, MemoryIsFreed) {
 #else  // ThreadSanitizer
 
 void ExpectRace(const std::string& name) {
-  for (const Schedule& schedule : kSchedules) {
+  for (int schedule = 0; schedule < kScheduleCount; ++schedule) {
     EXPECT_EXIT(
         {
           RunUnder(schedule, name, true);

@@ -54,7 +54,7 @@ class InFlight(Tune):
         step = int(changed["adjustments"][0]["step"])
         self.yard.wait_until(lambda: int(self.trial(job)["epochs"][-1]["step"]) > step, "an epoch with the new rate")
         # The number of epochs changes at the end of one.
-        epochs = len(self.trial(job)["epochs"]) + 4
+        epochs = len(self.trial(job)["epochs"]) + 40  # more than are over before the worker is killed
         told = self.yard.json("tweak", str(job), "--set", "train.epochs=%d" % epochs)
         self.assertRegex(told["effect"], "at the end of an epoch")
         self.settled(job, 2)

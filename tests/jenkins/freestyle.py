@@ -183,6 +183,18 @@ class FreestyleBuild:
         elif code != 0:
             self.worsen(UNSTABLE if code == unstable_code else FAILURE)
 
+    def runs(self, command):
+        """Whether its shell runs a program with this in its command line now."""
+        for path in glob.glob("/proc/[0-9]*/cmdline"):
+            try:
+                if self.process and os.getpgid(int(path.split("/")[2])) == self.process.pid:
+                    with open(path) as file:
+                        if command in file.read().replace("\0", " "):
+                            return True
+            except (ProcessLookupError, FileNotFoundError):
+                continue  # it has ended
+        return False
+
     def abort(self):
         """The shell and all that it has started get SIGTERM."""
         self.aborted = True

@@ -110,6 +110,8 @@ class Chain(JenkinsTest):
         build = self.chain.start(NAMES[2])
         running = in_background(build)
         self.yard.wait_for_epoch(job, 1)
+        # Before that, its shell has not said yet what to do at an abort.
+        self.yard.wait_until(lambda: build.runs("trainyard wait"), "the build to wait for the job")
         build.abort()
         running.join()
         self.assertEqual(build.result, ABORTED, build.log)

@@ -92,6 +92,8 @@ TEST_F(SlurmLauncherTest, StopKillsAWorkerThatDoesNotListenWithinItsGraceTime) {
   ASSERT_TRUE(exit);
   EXPECT_EQ(exit->signal, SIGKILL);
   EXPECT_THAT(exit->cause, HasSubstr("grace time"));
+  // The worker's end may be noted while Slurm still clears its node.
+  WaitFor([&] { return State(*job) != "RUNNING" && State(*job) != "COMPLETING"; });
   EXPECT_EQ(State(*job), "CANCELLED");
 }
 

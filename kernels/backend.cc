@@ -1,5 +1,6 @@
 #include "kernels/backend.h"
 
+#include "kernels/cuda_module.h"
 #include "kernels/reference/backend.h"
 #ifdef TRAINYARD_WITH_ONEDNN
 #include "kernels/cpu/backend.h"
@@ -7,16 +8,18 @@
 
 namespace trainyard::kernels {
 
-std::unique_ptr<Backend> MakeBackend(const std::string& name, [[maybe_unused]] int threads) {
+std::unique_ptr<Backend> MakeBackend(const BackendOptions& options) {
+  const std::string& name = options.name;
   if (name == "reference") return reference::MakeReferenceBackend();
   if (name == "cpu") {
 #ifdef TRAINYARD_WITH_ONEDNN
-    return cpu::MakeCpuBackend(threads);
+    return cpu::MakeCpuBackend(options.threads);
 #else
     throw Error("backend cpu: this build was made without oneDNN (TRAINYARD_ONEDNN)");
 #endif
   }
-  throw Error("backend \"" + name + "\" is unknown; expected \"cpu\" or \"reference\"");
+  if (name == "cuda") return LoadCudaBackend(options);
+  throw Error("backend \"" + name + "\" is unknown; expected \"cpu\", \"cuda\" or \"reference\"");
 }
 
 }  // namespace trainyard::kernels

@@ -1,5 +1,5 @@
 // The one interface that lowers a graph and runs it. Backends: `reference` (plain loops in double,
-// the definition of right) and `cpu` (oneDNN).
+// the definition of right), `cpu` (oneDNN) and, from a module loaded at run time, `cuda`.
 //
 // A Program is planned once and run many times: layouts, primitives, workspace and memory are
 // decided in Lower(); a step allocates nothing. State crosses this interface only as canonical,
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kernels/graph.h"
+#include "kernels/precision.h"
 
 namespace trainyard::kernels {
 
@@ -22,6 +23,33 @@ namespace trainyard::kernels {
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+// What it computes on has not enough memory. Trying the same again cannot help.
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
+
+// What it computes on cannot do it as things are, whatever the program is: others use its memory,
+// or a library does not start. It may at another time, or on another machine.
+class Unavailable : public Error {
+ public:
+  using Error::Error;
+};
+
+// What it computes on is gone or broken, whatever it was told to do. Nothing can be done with it by
+// this process any more.
+class DeviceLost : public Error {
+ public:
+  using Error::Error;
+};
+
+// It is well, but a kernel failed on it, as it may do again. This process cannot use it any more,
+// as with DeviceLost; another one can.
+class KernelFailed : public DeviceLost {
+ public:
+  using DeviceLost::DeviceLost;
 };
 
 // Images kept decoded in memory: bytes (count, channels, height, width) and a label each.
@@ -88,6 +116,19 @@ class Program {
   virtual StepResult TrainStep(const ImageSet& images, std::span<const int32_t> indices,
                                const StepScalars& scalars) = 0;
 
+  // Several steps in a row, as many as there are scalars: each on the next of as many batches of
+  // the same size. Gives and leaves the same bytes as TrainStep for each would, in less time where
+  // a device need not wait for the host between two steps.
+  virtual void TrainSteps(const ImageSet& images, std::span<const int32_t> indices,
+                          std::span<const StepScalars> scalars, std::span<StepResult> results);
+  // How many steps are worth giving at once: so many that they take about a tenth of a second.
+  virtual int StepsAtOnce() const { return 1; }
+
+  // What the next calls will ask for, in order and in whole batches but for the last, in place of
+  // what was expected before: a program that has to fetch images begins to. A hint only. `indices`
+  // is copied where it is of use.
+  virtual void Expect(const ImageSet& /*images*/, std::span<const int32_t> /*indices*/) {}
+
   // Forward with running statistics, no dropout, no augmentation. `logits` is empty or has
   // indices.size() * classes floats.
   virtual EvaluationResult Evaluate(const ImageSet& images, std::span<const int32_t> indices,
@@ -111,7 +152,16 @@ class Backend {
   virtual std::unique_ptr<Program> Lower(const Graph& graph) = 0;
 };
 
-// name: "cpu" or "reference". `threads` <= 0: one per core. Throws Error for an unknown name.
-std::unique_ptr<Backend> MakeBackend(const std::string& name, int threads);
+struct BackendOptions {
+  std::string name = "cpu";  // or "reference" or "cuda"
+  int threads = 0;           // of the CPU; <= 0: one per core
+  // Of the GPU; the CPU's backends need none of it.
+  Precision precision = Precision::kFp32;
+  std::string cache_folder = {};  // for what takes long to find out again; empty: nothing is kept
+  std::string gpu = {};           // its UUID, as ProbeCuda gives it; empty: the first usable one
+};
+
+// Throws Error for an unknown name, and where what it names cannot be had.
+std::unique_ptr<Backend> MakeBackend(const BackendOptions& options);
 
 }  // namespace trainyard::kernels

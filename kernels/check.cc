@@ -229,7 +229,7 @@ void CheckMemory(const std::string& backend, int64_t bytes) {
               " MiB; a smaller batch needs less");
 }
 
-void CheckBatch(const Graph& graph, const ImageSet& images, std::span<const int32_t> indices) {
+void CheckImages(const Graph& graph, const ImageSet& images) {
   const ValueShape& expected = graph.values[0];
   if (Dims(images.shape) != Dims(expected)) {
     throw Error("images are " + Dims(images.shape) + ", the network's input is " + Dims(expected));
@@ -238,6 +238,10 @@ void CheckBatch(const Graph& graph, const ImageSet& images, std::span<const int3
     throw Error("images: " + std::to_string(images.pixels.size()) + " bytes for " +
                 std::to_string(images.count()) + " images of " + std::to_string(expected.size()));
   }
+}
+
+void CheckBatch(const Graph& graph, const ImageSet& images, std::span<const int32_t> indices) {
+  CheckImages(graph, images);
   if (static_cast<int64_t>(indices.size()) > graph.batch_size || indices.empty()) {
     throw Error("a batch of " + std::to_string(indices.size()) + " images, expected 1 to " +
                 std::to_string(graph.batch_size));
@@ -268,6 +272,17 @@ void CheckScalars(const Graph& graph, const StepScalars& scalars) {
   }
 }
 
+void CheckSteps(std::span<const int32_t> indices, std::span<const StepScalars> scalars,
+                std::span<const StepResult> results) {
+  if (results.size() == scalars.size() &&
+      (scalars.empty() ? indices.empty() : indices.size() % scalars.size() == 0)) {
+    return;
+  }
+  throw Error(std::to_string(scalars.size()) + " steps with " + std::to_string(indices.size()) +
+              " images and " + std::to_string(results.size()) +
+              " results, expected whole batches and a result each");
+}
+
 void CheckState(const Graph& graph, const ProgramState& state) {
   CheckSize("parameters", state.parameters.size(), graph.parameter_count);
   CheckSize("statistics", state.statistics.size(), graph.statistic_count);
@@ -289,6 +304,23 @@ void CheckNormalisation(const Graph& graph, std::span<const float> mean,
                         std::span<const float> inverse_std) {
   CheckSize("normalisation mean", mean.size(), graph.values[0].channels);
   CheckSize("normalisation inverse_std", inverse_std.size(), graph.values[0].channels);
+}
+
+void RethrowAt(const std::string& where) {
+  const std::string start = where + ": ";
+  try {
+    throw;
+  } catch (const OutOfMemory& error) {
+    throw OutOfMemory(start + error.what());
+  } catch (const Unavailable& error) {
+    throw Unavailable(start + error.what());
+  } catch (const KernelFailed& error) {
+    throw KernelFailed(start + error.what());
+  } catch (const DeviceLost& error) {
+    throw DeviceLost(start + error.what());
+  } catch (const Error& error) {
+    throw Error(start + error.what());
+  }
 }
 
 }  // namespace trainyard::kernels

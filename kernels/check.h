@@ -26,9 +26,17 @@ int64_t MemoryLimit();
 // Throws Error unless `bytes` fit into that.
 void CheckMemory(const std::string& backend, int64_t bytes);
 
-// Throws Error unless the batch can be run: size, image shape, indices, labels, dropout rates.
+// Throws Error unless the images are of the network's input's shape, and all there.
+void CheckImages(const Graph& graph, const ImageSet& images);
+
+// Throws Error unless the batch can be run: images, size, indices, labels.
 void CheckBatch(const Graph& graph, const ImageSet& images, std::span<const int32_t> indices);
+// Dropout rates.
 void CheckScalars(const Graph& graph, const StepScalars& scalars);
+// Throws Error unless there is a result for each of the steps, and the indices are as many whole
+// batches.
+void CheckSteps(std::span<const int32_t> indices, std::span<const StepScalars> scalars,
+                std::span<const StepResult> results);
 
 // Throws Error unless every span has the size that the graph asks for (moments may be empty:
 // zeros).
@@ -38,5 +46,9 @@ void CheckLogits(const Graph& graph, std::span<const int32_t> indices,
 void CheckGradients(const Graph& graph, std::span<const float> gradients);
 void CheckNormalisation(const Graph& graph, std::span<const float> mean,
                         std::span<const float> inverse_std);
+
+// For handlers: throws the Error that is being handled again, of its kind, with "<where>: " before
+// its words.
+[[noreturn]] void RethrowAt(const std::string& where);
 
 }  // namespace trainyard::kernels

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "kernels/hash.h"
+
 namespace trainyard::kernels {
 namespace {
 
@@ -58,18 +60,10 @@ MemoryPlan AssignOffsets(std::span<const Lifetime> lifetimes, int64_t alignment)
 }
 
 std::string HashOf(std::span<const std::string> step_names, const MemoryPlan& memory) {
-  uint64_t hash = 0xCBF29CE484222325;  // FNV-1a
-  auto add = [&hash](const void* bytes, size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-      hash = (hash ^ static_cast<const unsigned char*>(bytes)[i]) * 0x100000001B3;
-    }
-  };
-  for (const std::string& name : step_names) add(name.data(), name.size());
-  add(memory.offsets.data(), memory.offsets.size() * sizeof(int64_t));
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string digits;
-  for (int i = 0; i < 16; ++i, hash <<= 4) digits += kDigits[hash >> 60];
-  return digits;
+  Fnv1a hash;
+  for (const std::string& name : step_names) hash.Add(name);
+  hash.Add(memory.offsets.data(), memory.offsets.size() * sizeof(int64_t));
+  return hash.Digits();
 }
 
 }  // namespace trainyard::kernels

@@ -3,7 +3,7 @@
 // What the kernels read in every step changes at any step: learning rate, momentum, betas, decay,
 // clipping, label smoothing, augmentation strengths, dropout rates. The length and the shape of the
 // schedule change at the end of an epoch. Everything else (layers, batch size, optimizer,
-// initialisation, seed, normalisation, programs of users) makes another trial.
+// initialisation, precision, seed, normalisation, programs of users) makes another trial.
 #pragma once
 
 #include "network/training.h"

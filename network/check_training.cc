@@ -65,6 +65,12 @@ std::vector<Problem> CheckTraining(const Training& training, const Network& netw
   problems.Real("train.label_smoothing", training.label_smoothing,
                 training.label_smoothing >= 0 && training.label_smoothing < 1,
                 "a number from 0 to less than 1");
+  // Of a message, which may be newer than we are; specs have words.
+  const int precision = static_cast<int>(training.precision);
+  if (*PrecisionName(training.precision) == '\0') {
+    problems.Add("train.precision",
+                 "found number " + std::to_string(precision) + ", expected fp32, tf32 or bf16");
+  }
   return problems.Take();
 }
 

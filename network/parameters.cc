@@ -9,6 +9,8 @@ namespace {
 
 using Role = Parameter::Role;
 
+constexpr int64_t kBf16Bytes = 2;
+
 int64_t Area(const Extent& extent) { return int64_t{extent.height} * extent.width; }
 
 // Calls visit(layer, input shape, output shape, path) for each layer, innermost before the residual
@@ -114,8 +116,9 @@ double ForwardFlops(const Network& network) {
   return flops;
 }
 
-int64_t TrainingBytes(const Network& network, int batch_size) {
-  constexpr int64_t kCopies = 4;  // weight, gradient, two moments
+int64_t TrainingBytes(const Network& network, const Training& training) {
+  const bool low = training.precision == Precision::kBf16;
+  const int64_t per_parameter = int64_t{4 * sizeof(float)} + (low ? kBf16Bytes : 0);
   int64_t activations = network.input.size();
   int64_t largest = activations;
   Walk(network.layers, "layers", network.input,
@@ -124,9 +127,10 @@ int64_t TrainingBytes(const Network& network, int batch_size) {
          largest = std::max(largest, output.size());
        });
   int64_t per_image = SaturatingAdd(activations, SaturatingMultiply(2, largest));
-  int64_t values = SaturatingAdd(SaturatingMultiply(kCopies, ParameterCount(network)),
-                                 SaturatingMultiply(per_image, batch_size));
-  return SaturatingMultiply(values, int64_t{sizeof(float)});
+  const int64_t value_bytes = low ? kBf16Bytes : int64_t{sizeof(float)};
+  return SaturatingAdd(
+      SaturatingMultiply(per_parameter, ParameterCount(network)),
+      SaturatingMultiply(SaturatingMultiply(per_image, training.batch_size), value_bytes));
 }
 
 }  // namespace trainyard::network

@@ -62,9 +62,11 @@ std::vector<Parameter> Parameters(const Network& network);
 int64_t ParameterCount(const Network& network);  // trainable values
 double ForwardFlops(const Network& network);     // per image, multiply and add counted as two
 
-// Estimate of the memory that training takes: weights, gradients and two optimizer moments, every
-// layer's output for the backward pass, two of the largest once more for gradients. Saturates.
-int64_t TrainingBytes(const Network& network, int batch_size);
+// Estimate of the memory that training takes, at its batch size and precision: weights, gradients
+// and two optimizer moments, every layer's output for the backward pass, two of the largest once
+// more for gradients. With bf16 those outputs take half, and the weights have a copy. The images of
+// the data set come on top. Saturates.
+int64_t TrainingBytes(const Network& network, const Training& training);
 
 // Limits that CheckNetwork holds a network to.
 inline constexpr int kLayersMax = 10'000;  // nested ones counted

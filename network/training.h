@@ -55,6 +55,18 @@ struct Augmentation {
   bool operator==(const Augmentation&) const = default;
 };
 
+// On a GPU: what its products are made of (kernels/precision.h); the CPU computes in fp32 anyway.
+// Fixed for the whole of a trial, and never tuned.
+enum class Precision { kFp32, kTf32, kBf16 };
+constexpr int kPrecisions = 3;
+
+// "fp32", as a spec writes it; empty for a value from elsewhere that is none of them.
+constexpr const char* PrecisionName(Precision precision) {
+  constexpr const char* kNames[kPrecisions] = {"fp32", "tf32", "bf16"};
+  const int index = static_cast<int>(precision);
+  return index >= 0 && index < kPrecisions ? kNames[index] : "";
+}
+
 enum class Initialisation { kHe, kGlorot };  // normal with std sqrt(2/fan_in); uniform, Glorot 2010
 
 struct Training {
@@ -65,6 +77,7 @@ struct Training {
   Augmentation augmentation{};
   double label_smoothing = 0;
   Initialisation initialisation = Initialisation::kHe;
+  Precision precision = Precision::kFp32;
   uint64_t seed = 1;
   bool operator==(const Training&) const = default;
 };

@@ -14,7 +14,7 @@ namespace {
 std::vector<std::unique_ptr<Program>> Both(const BackendUnderTest& backend, const Graph& graph) {
   std::vector<std::unique_ptr<Program>> programs;
   programs.push_back(backend.make()->Lower(graph));
-  programs.push_back(MakeBackend("reference", 0)->Lower(graph));
+  programs.push_back(MakeBackend({"reference", 0})->Lower(graph));
   return programs;
 }
 
@@ -23,7 +23,7 @@ std::vector<std::unique_ptr<Program>> Both(const BackendUnderTest& backend, cons
 void ExpectAgreementWithReference(const BackendUnderTest& backend, const Graph& graph, int batch,
                                   bool adamw) {
   const std::unique_ptr<Backend> tested = backend.make();
-  const std::unique_ptr<Backend> reference = MakeBackend("reference", 0);
+  const std::unique_ptr<Backend> reference = MakeBackend({"reference", 0});
   ExpectAgreement(*tested, *reference, graph, batch, adamw);
 }
 

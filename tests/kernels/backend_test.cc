@@ -13,7 +13,7 @@ namespace trainyard::kernels::testing {
 namespace {
 
 BackendUnderTest Named(const std::string& name) {
-  return {name, [name] { return MakeBackend(name, 2); }};
+  return {name, [name] { return MakeBackend({name, 2}); }};
 }
 
 const std::vector<BackendUnderTest> kBackends = {
@@ -27,7 +27,7 @@ INSTANTIATE_TEST_SUITE_P(Backends, EveryBackend, ::testing::ValuesIn(kBackends),
 
 std::string WhyNot(const std::string& backend) {
   try {
-    MakeBackend(backend, 1);
+    MakeBackend({backend, 1});
   } catch (const Error& error) {
     return error.what();
   }

@@ -39,7 +39,7 @@ int Main(int argc, char** argv) {
   const double seconds = argc > 3 ? std::atof(argv[3]) : 5;
   const int threads = argc > 4 ? std::atoi(argv[4]) : 0;
   const Graph graph = net == "resnet" ? ResNet(batch) : KerasCnn(batch);
-  const std::unique_ptr<Backend> backend = MakeBackend("cpu", threads);
+  const std::unique_ptr<Backend> backend = MakeBackend({"cpu", threads});
   const std::unique_ptr<Program> program = backend->Lower(graph);
   auto& cpu = static_cast<cpu::CpuProgram&>(*program);
   program->WriteState(RandomState(graph, 1));

@@ -13,7 +13,7 @@
 namespace trainyard::kernels::testing {
 namespace {
 
-const BackendUnderTest kCpu = {"cpu", [] { return MakeBackend("cpu", 2); }};
+const BackendUnderTest kCpu = {"cpu", [] { return MakeBackend({"cpu", 2}); }};
 
 INSTANTIATE_TEST_SUITE_P(Cpu, AgreesWithReference, ::testing::Values(kCpu), NameOf);
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomGraphs,
@@ -44,7 +44,7 @@ TEST(Cpu, DropoutOfBlockedActivationsMatchesTheReferenceForEveryPlane) {
 }
 
 std::vector<float> CpuTrajectory(const Graph& graph, int threads, int steps, bool poison = false) {
-  const std::unique_ptr<Program> program = MakeBackend("cpu", threads)->Lower(graph);
+  const std::unique_ptr<Program> program = MakeBackend({"cpu", threads})->Lower(graph);
   return Trajectory(*program, graph, steps, [&](int) {
     if (poison) static_cast<cpu::CpuProgram&>(*program).PoisonScratch();
   });

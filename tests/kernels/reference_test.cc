@@ -16,7 +16,7 @@ namespace {
 
 // Compares every parameter's gradient with (loss(w + h) - loss(w - h)) / 2h.
 void ExpectGradients(const Graph& graph, float smoothing = 0) {
-  const std::unique_ptr<Program> program = MakeBackend("reference", 1)->Lower(graph);
+  const std::unique_ptr<Program> program = MakeBackend({"reference", 1})->Lower(graph);
   const Images images(graph, graph.batch_size, 5);
   const std::vector<int32_t> indices = FirstIndices(graph.batch_size);
   const std::vector<float> rates(graph.ops.size(), 0.375f);
@@ -133,7 +133,7 @@ struct Optimized {
     GraphMaker maker({1, 2, 2}, 4, 3);
     maker.Linear(0, 3);
     graph = maker.graph();
-    const std::unique_ptr<Program> program = MakeBackend("reference", 1)->Lower(graph);
+    const std::unique_ptr<Program> program = MakeBackend({"reference", 1})->Lower(graph);
     const Images images(graph, 4, 1);
     before = RandomState(graph, 2);
     for (size_t i = 0; i < before.moment1.size(); ++i) {
@@ -232,7 +232,7 @@ TEST(ReferenceBatchNorm, RunningStatisticsFollowTheUnbiasedVariance) {
   GraphMaker maker({1, 1, 1}, 4, 2);
   maker.Linear(maker.BatchNorm(0), 2);
   const Graph graph = maker.graph();
-  const std::unique_ptr<Program> program = MakeBackend("reference", 1)->Lower(graph);
+  const std::unique_ptr<Program> program = MakeBackend({"reference", 1})->Lower(graph);
   const std::vector<uint8_t> pixels = {0, 51, 102, 255};  // 0, 0.2, 0.4, 1
   const std::vector<int32_t> labels = {0, 1, 0, 1};
   ProgramState state = RandomState(graph, 1);

@@ -45,6 +45,8 @@ TEST(CheckTraining, EachFieldOutOfRangeIsNamedAlone) {
       {"train.augmentation.shift", [](auto& t) { t.augmentation.shift = 28; }},
       {"train.augmentation.cutout", [](auto& t) { t.augmentation.cutout = -1; }},
       {"train.label_smoothing", [](auto& t) { t.label_smoothing = 1; }},
+      {"train.precision", [](auto& t) { t.precision = static_cast<Precision>(3); }},
+      {"train.precision", [](auto& t) { t.precision = static_cast<Precision>(-1); }},
   };
   for (const Case& c : cases) {
     Training training;

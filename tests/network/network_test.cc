@@ -84,8 +84,15 @@ TEST(ForwardFlops, CountsMultiplyAndAddAsTwo) {
 TEST(TrainingBytes, GrowsByTheActivationsOfEachImage) {
   Network network{{1, 4, 4}, 2, {Layer{Relu{}}, Layer{Flatten{}}, Layer{Dense{.units = 2}}}};
   int64_t per_image = 4 * (16 + 16 + 16 + 2 + 2 * 16);
-  EXPECT_EQ(TrainingBytes(network, 3) - TrainingBytes(network, 2), per_image);
-  EXPECT_EQ(TrainingBytes(network, 0), 4 * 4 * (2 * 16 + 2));
+  const auto bytes = [&](int batch_size, Precision precision) {
+    return TrainingBytes(network, Training{.batch_size = batch_size, .precision = precision});
+  };
+  for (const Precision precision : {Precision::kFp32, Precision::kTf32}) {
+    EXPECT_EQ(bytes(3, precision) - bytes(2, precision), per_image);
+    EXPECT_EQ(bytes(0, precision), 4 * 4 * (2 * 16 + 2));
+  }
+  EXPECT_EQ(bytes(3, Precision::kBf16) - bytes(2, Precision::kBf16), per_image / 2);
+  EXPECT_EQ(bytes(0, Precision::kBf16), (4 * 4 + 2) * (2 * 16 + 2)) << "and a copy to compute with";
 }
 
 TEST(KindName, TellsReluFromLeakyAndMaxFromAverage) {

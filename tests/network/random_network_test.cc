@@ -131,8 +131,9 @@ int CountAccepted(double hostile, int seeds) {
     ++accepted;
     EXPECT_EQ(ParameterCount(network), WalkAndCount(network.layers, network.input));
     EXPECT_GT(ForwardFlops(network), 0);
-    EXPECT_GT(TrainingBytes(network, 128), 4 * ParameterCount(network));
-    EXPECT_GT(TrainingBytes(network, INT32_MAX), 0) << "saturates instead of overflowing";
+    EXPECT_GT(TrainingBytes(network, Training{}), 4 * ParameterCount(network));
+    EXPECT_GT(TrainingBytes(network, Training{.batch_size = INT32_MAX}), 0)
+        << "saturates instead of overflowing";
     if (testing::Test::HasFailure()) return accepted;
   }
   return accepted;

@@ -128,8 +128,9 @@ bool Job::Rewind() {
 
 void Job::Attempt(const std::optional<kernels::ProgramState>& inherited) {
   PlayedTrial& trial = played_.trials.back();
-  engine::Trainer trainer(trial.history.configuration, data_,
-                          {.threads = options_.threads, .adjustments = trial.adjustments});
+  engine::Trainer trainer(
+      trial.history.configuration, data_,
+      {.backend = {.threads = options_.threads}, .adjustments = trial.adjustments});
   if (trial.history.rewinds > 0) {
     trainer.Restore(*trial.best);
   } else if (inherited) {

@@ -84,7 +84,7 @@ void Serve(const network::Configuration& start, const engine::TrainingData& data
       const json wanted = json::parse(line);
       network::Configuration configuration = space.At(PointOf(dimensions, wanted.at("point")));
       configuration.training.seed = wanted.at("seed");
-      engine::Trainer trainer(configuration, data, {.threads = threads});
+      engine::Trainer trainer(configuration, data, {.backend = {.threads = threads}});
       Teller teller(in, out);
       const engine::Outcome outcome = trainer.Run(teller);
       out << json{{"done", true}, {"diverged", outcome == engine::Outcome::kDiverged}} << std::endl;

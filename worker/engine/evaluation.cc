@@ -9,6 +9,7 @@ Scores Score(kernels::Program& program, const kernels::ImageSet& images,
              const std::function<bool()>& go_on) {
   Scores scores;
   const size_t classes = indices.empty() ? 0 : logits.size() / indices.size();
+  if (!indices.empty()) program.Expect(images, indices);
   for (size_t at = 0; at < indices.size(); at += static_cast<size_t>(batch_size)) {
     if (go_on && !go_on()) {
       scores.whole = false;

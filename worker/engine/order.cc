@@ -48,4 +48,13 @@ std::vector<int32_t> EpochOrder(const std::vector<int32_t>& images, uint64_t see
   return order;
 }
 
+std::vector<int32_t> EpochOrders::Take(int epoch) {
+  std::vector<int32_t> order =
+      next_.valid() && next_epoch_ == epoch ? next_.get() : EpochOrder(images_, seed_, epoch);
+  next_epoch_ = epoch + 1;
+  next_ = std::async(std::launch::async,
+                     [this, wanted = epoch + 1] { return EpochOrder(images_, seed_, wanted); });
+  return order;
+}
+
 }  // namespace trainyard::engine

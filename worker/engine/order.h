@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <future>
 #include <vector>
 
 namespace trainyard::engine {
@@ -18,5 +19,19 @@ Split SplitOff(int64_t count, double fraction, uint64_t seed);
 
 // The training images in the order of one epoch (counted from 0).
 std::vector<int32_t> EpochOrder(const std::vector<int32_t>& images, uint64_t seed, int epoch);
+
+// The same, each while the epoch before it is trained: a GPU waits for none.
+class EpochOrders {
+ public:
+  // `images` must outlive this.
+  EpochOrders(const std::vector<int32_t>& images, uint64_t seed) : images_(images), seed_(seed) {}
+  std::vector<int32_t> Take(int epoch);
+
+ private:
+  const std::vector<int32_t>& images_;
+  const uint64_t seed_;
+  int next_epoch_ = -1;
+  std::future<std::vector<int32_t>> next_;
+};
 
 }  // namespace trainyard::engine

@@ -26,7 +26,7 @@ uint64_t DigestOf(const Timeline::Settings& settings) {
     digest = Hash(digest, {reinterpret_cast<const char*>(numbers), sizeof numbers});
   };
   const auto& [epochs, batch_size, optimizer, schedule, augmentation, label_smoothing,
-               initialisation, seed] = settings.training;
+               initialisation, precision, seed] = settings.training;
   add(epochs, label_smoothing);
   const auto& [optimizer_kind, learning_rate, momentum, nesterov, beta1, beta2, epsilon,
                weight_decay, clip_norm] = optimizer;

@@ -40,6 +40,14 @@ bool AllFinite(const kernels::ProgramState& state) {
          AllFinite(state.moment2);
 }
 
+kernels::BackendOptions WithPrecision(kernels::BackendOptions options,
+                                      network::Precision precision) {
+  options.precision = precision == network::Precision::kTf32   ? kernels::Precision::kTf32
+                      : precision == network::Precision::kBf16 ? kernels::Precision::kBf16
+                                                               : kernels::Precision::kFp32;
+  return options;
+}
+
 void Expect(bool same, const std::string& what, const std::string& found,
             const std::string& expected) {
   if (same) return;
@@ -98,17 +106,20 @@ struct EpochTiming {
 class Trainer::Impl {
  public:
   Impl(const network::Configuration& configuration, const TrainingData& data,
-       const TrainerOptions& options)
+       const TrainerOptions& options, std::unique_ptr<kernels::Backend> backend)
       : configuration_(Checked(configuration)),
         options_(options),
         data_(data),
         split_(ChooseImages(data, configuration_.network)),
+        orders_(split_.train, configuration_.training.seed),
         steps_per_epoch_(StepsPerEpoch(split_, training().batch_size)),
         timeline_(configuration_, steps_per_epoch_, options.adjustments) {
     const auto count = static_cast<int64_t>(split_.train.size());
     const int64_t batch = std::min<int64_t>(training().batch_size, count);
     plan_ = MakePlan(configuration_.network, static_cast<int>(batch));
-    backend_ = kernels::MakeBackend(options.backend, options.threads);
+    backend_ = backend != nullptr
+                   ? std::move(backend)
+                   : kernels::MakeBackend(WithPrecision(options.backend, training().precision));
     program_ = backend_->Lower(plan_.graph);
     if (training().augmentation.normalise) {
       normalisation_ = MeasureNormalisation(data_.train->images(), split_.train);
@@ -174,13 +185,17 @@ class Trainer::Impl {
 
   // Each returns an outcome if Run is to end with it.
   std::optional<Outcome> TrainEpoch(TrainingObserver& observer);
-  std::optional<Outcome> AfterStep(TrainingObserver& observer);
+  std::optional<Outcome> AfterStride(TrainingObserver& observer);
   std::optional<Outcome> FinishEpoch(TrainingObserver& observer);
   std::optional<Outcome> HandOver(TrainingObserver& observer);
 
-  kernels::StepResult TrainBatch(const std::vector<int32_t>& order);
-  kernels::StepResult TrainStep(std::span<const int32_t> batch, bool measured);
-  kernels::StepScalars Scalars() const;
+  // Steps in a row, from step_ on. Which there are depends on time; what they give does not.
+  int64_t StrideLength(int64_t whole_batches) const;
+  std::vector<kernels::StepResult> TrainStride(std::span<const int32_t> batches, int64_t steps,
+                                               bool measured);
+  // False where it is no number: then this was the last one.
+  bool Count(const kernels::StepResult& result, size_t images);
+  kernels::StepScalars Scalars(int64_t step) const;
   bool CheckpointIsDue() const;
   std::optional<Checkpoint> Snapshot(bool end_of_epoch) const;
   EpochMetrics Metrics() const;
@@ -192,6 +207,7 @@ class Trainer::Impl {
   const TrainerOptions options_;
   const TrainingData data_;
   const Split split_;
+  EpochOrders orders_;
   const int64_t steps_per_epoch_;
   Plan plan_;
   Normalisation normalisation_;
@@ -308,62 +324,91 @@ void Trainer::Impl::StartFromState(const kernels::ProgramState& state) {
 }
 
 std::optional<Outcome> Trainer::Impl::TrainEpoch(TrainingObserver& observer) {
-  const std::vector<int32_t> order = EpochOrder(split_.train, training().seed, epoch_);
+  const std::vector<int32_t> order = orders_.Take(epoch_);
+  const auto batch = static_cast<int64_t>(plan_.graph.batch_size);
+  const int64_t whole_batches = static_cast<int64_t>(order.size()) / batch;
+  const auto rest = [&] {
+    return std::span(order).subspan(static_cast<size_t>((step_ - epoch_begin()) * batch));
+  };
+  if (step_ < epoch_begin() + steps_per_epoch_) {
+    program_->Expect(data_.train->images(), rest());
+  }
   while (step_ < epoch_begin() + steps_per_epoch_) {
     if (timeline_.StopsBefore(step_)) return end_ = Outcome::kStoppedEarly;
+    const int64_t steps = StrideLength(whole_batches);
+    const auto batches = rest().first(std::min(static_cast<size_t>(steps * batch), rest().size()));
+    const bool measured = step_ - epoch_begin() == whole_batches - 1;
     const Clock::time_point start = Clock::now();
-    const kernels::StepResult result = TrainBatch(order);
+    const auto results = TrainStride(batches, steps, measured);
     timing_.spent += Clock::now() - start;
-    observer.OnStep(step_);
-    if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
-      return Diverged(observer, Metrics());
+    bool finite = true;
+    for (size_t i = 0; i < results.size() && finite; ++i) {
+      finite = Count(results[i], batches.size() / results.size());
     }
-    if (const auto outcome = AfterStep(observer)) return outcome;
+    observer.OnStep(step_);
+    if (!finite) return Diverged(observer, Metrics());
+    if (const auto outcome = AfterStride(observer)) return outcome;
   }
   return std::nullopt;
 }
 
-kernels::StepResult Trainer::Impl::TrainBatch(const std::vector<int32_t>& order) {
-  const auto batch = static_cast<size_t>(plan_.graph.batch_size);
-  const size_t begin = static_cast<size_t>(step_ - epoch_begin()) * batch;
-  const size_t count = std::min(batch, order.size() - begin);
-  const bool last_whole = count == batch && order.size() - begin < 2 * batch;
-  const kernels::StepResult result =
-      TrainStep(std::span(order).subspan(begin, count), /*measured=*/last_whole);
-  ++step_;
-  sums_.loss += result.loss * static_cast<double>(count);
-  sums_.correct += result.correct;
-  sums_.images += static_cast<int64_t>(count);
-  sums_.gradient_norms += result.gradient_norm;
-  timing_.images += static_cast<int64_t>(count);
-  return result;
+// Ends where somebody looks at the state between two steps, or must not find steps done: at a
+// checkpoint, at the trial's end, before the last whole batch, which is measured by itself.
+int64_t Trainer::Impl::StrideLength(int64_t whole_batches) const {
+  const int64_t unmeasured = whole_batches - 1 - (step_ - epoch_begin());
+  int64_t steps = std::min<int64_t>(program_->StepsAtOnce(), unmeasured);
+  if (options_.checkpoint_every_steps > 0) {
+    const int64_t every = options_.checkpoint_every_steps;
+    steps = std::min(steps, every - step_ % every);
+  }
+  for (int64_t i = 1; i < steps; ++i) {
+    if (timeline_.StopsBefore(step_ + i)) return i;
+  }
+  return std::max<int64_t>(steps, 1);
 }
 
-kernels::StepResult Trainer::Impl::TrainStep(std::span<const int32_t> batch, bool measured) {
+std::vector<kernels::StepResult> Trainer::Impl::TrainStride(std::span<const int32_t> batches,
+                                                            int64_t steps, bool measured) {
   const kernels::ImageSet images = data_.train->images();
-  if (!measured) return program_->TrainStep(images, batch, Scalars());
+  std::vector<kernels::StepScalars> scalars;
+  for (int64_t i = 0; i < steps; ++i) scalars.push_back(Scalars(step_ + i));
+  std::vector<kernels::StepResult> results(scalars.size());
+  if (!measured) {
+    program_->TrainSteps(images, batches, scalars, results);
+    return results;
+  }
   kernels::ProgramState before, after;
   program_->ReadState(before);
-  const kernels::StepResult result = program_->TrainStep(images, batch, Scalars());
+  program_->TrainSteps(images, batches, scalars, results);
   program_->ReadState(after);
   sums_.update_ratio = UpdateRatio(before.parameters, after.parameters);
   std::vector<float>& gradients = before.parameters;
   program_->ReadGradients(gradients);
   sums_.dead_units = DeadUnits(plan_.parameters, gradients);
-  return result;
+  return results;
 }
 
-kernels::StepScalars Trainer::Impl::Scalars() const {
-  const Timeline::Settings& settings = timeline_.At(step_);
+bool Trainer::Impl::Count(const kernels::StepResult& result, size_t images) {
+  ++step_;
+  sums_.loss += result.loss * static_cast<double>(images);
+  sums_.correct += result.correct;
+  sums_.images += static_cast<int64_t>(images);
+  sums_.gradient_norms += result.gradient_norm;
+  timing_.images += static_cast<int64_t>(images);
+  return std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
+}
+
+kernels::StepScalars Trainer::Impl::Scalars(int64_t step) const {
+  const Timeline::Settings& settings = timeline_.At(step);
   const network::Optimizer& optimizer = settings.training.optimizer;
   const network::Augmentation& augmentation = settings.training.augmentation;
   kernels::StepScalars scalars;
   scalars.seed = training().seed;
-  scalars.step = step_;
+  scalars.step = step;
   scalars.optimizer = optimizer.kind == network::OptimizerKind::kSgd
                           ? kernels::OptimizerKind::kSgd
                           : kernels::OptimizerKind::kAdamW;
-  scalars.learning_rate = static_cast<float>(RateAt(step_));
+  scalars.learning_rate = static_cast<float>(RateAt(step));
   scalars.momentum = static_cast<float>(optimizer.momentum);
   scalars.nesterov = optimizer.nesterov;
   scalars.beta1 = static_cast<float>(optimizer.beta1);
@@ -389,7 +434,7 @@ bool Trainer::Impl::CheckpointIsDue() const {
          Clock::now() - last_checkpoint_ >= std::chrono::milliseconds(options_.checkpoint_every_ms);
 }
 
-std::optional<Outcome> Trainer::Impl::AfterStep(TrainingObserver& observer) {
+std::optional<Outcome> Trainer::Impl::AfterStride(TrainingObserver& observer) {
   const Wish wish = observer.AtStepBoundary();
   if (wish == Wish::kAbandon) return Outcome::kAbandoned;
   if (wish == Wish::kContinue && !CheckpointIsDue()) return std::nullopt;
@@ -515,8 +560,8 @@ std::vector<float> Trainer::Impl::Logits(const Dataset& dataset) {
 }
 
 Trainer::Trainer(const network::Configuration& configuration, const TrainingData& data,
-                 const TrainerOptions& options)
-    : impl_(std::make_unique<Impl>(configuration, data, options)) {}
+                 const TrainerOptions& options, std::unique_ptr<kernels::Backend> backend)
+    : impl_(std::make_unique<Impl>(configuration, data, options, std::move(backend))) {}
 Trainer::~Trainer() = default;
 
 bool Trainer::Restore(const Checkpoint& checkpoint) { return impl_->Restore(checkpoint); }

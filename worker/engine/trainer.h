@@ -52,18 +52,18 @@ class TrainingObserver {
  public:
   virtual ~TrainingObserver() = default;
   virtual void OnPhase(Phase) {}
+  // After each stride of steps (kernels::Program::StepsAtOnce).
   virtual void OnStep(int64_t /*steps_done*/) {}
   virtual void OnEpoch(const EpochMetrics&) {}
   virtual void OnCheckpoint(Checkpoint) {}
-  // Asked after each step and before each batch of an evaluation. kStop ends Run after an
-  // OnCheckpoint, kAbandon at once. A trial stopped while evaluating evaluates again.
+  // Asked after each stride of steps and before each batch of an evaluation. kStop ends Run after
+  // an OnCheckpoint, kAbandon at once. A trial stopped while evaluating evaluates again.
   enum class Wish { kContinue, kStop, kAbandon };
   virtual Wish AtStepBoundary() { return Wish::kContinue; }
 };
 
 struct TrainerOptions {
-  std::string backend = "cpu";
-  int threads = 0;                      // <= 0: one per core
+  kernels::BackendOptions backend;      // its precision is the configuration's
   int64_t checkpoint_every_steps = 0;   // besides each epoch's end; 0: not
   int64_t checkpoint_every_ms = 0;      // 0: not
   std::string spec_hash;                // recorded in checkpoints; Restore refuses another's
@@ -92,9 +92,9 @@ enum class Outcome {
 class Trainer {
  public:
   // Plans everything. Throws kernels::Error where network and data disagree, memory is short, or an
-  // adjustment cannot be.
+  // adjustment cannot be. `backend`: in place of one made from the options.
   Trainer(const network::Configuration& configuration, const TrainingData& data,
-          const TrainerOptions& options);
+          const TrainerOptions& options, std::unique_ptr<kernels::Backend> backend = nullptr);
   ~Trainer();
 
   // Continues from a checkpoint of this trial. Throws kernels::Error, naming what differs, if it is

@@ -42,7 +42,7 @@ std::vector<float> ComputeLogits(const network::Network& network, std::string_vi
   }
   const int64_t count = bytes / size;
   const engine::Plan plan = engine::MakePlan(network, static_cast<int>(std::min(count, kBatchMax)));
-  const std::unique_ptr<kernels::Backend> backend = kernels::MakeBackend(backend_name, 0);
+  const std::unique_ptr<kernels::Backend> backend = kernels::MakeBackend({backend_name, 0});
   const std::unique_ptr<kernels::Program> program = backend->Lower(plan.graph);
   const auto channels = static_cast<size_t>(network.input.channels);
   program->SetNormalisation(std::vector<float>(channels, 0), std::vector<float>(channels, 1));

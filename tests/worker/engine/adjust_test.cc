@@ -126,8 +126,8 @@ class AdjustTest : public ::testing::TestWithParam<std::string> {
       : configuration_(EverythingConfiguration(OptimizerKind::kSgd)),
         train_(MakePatterns(150, {1, 12, 12}, 5, 60, 1)),
         validation_(MakePatterns(30, {1, 12, 12}, 5, 60, 2)) {
-    options_.backend = GetParam();
-    options_.threads = 1;
+    options_.backend.name = GetParam();
+    options_.backend.threads = 1;
     options_.checkpoint_every_steps = 4;
   }
 
@@ -332,14 +332,14 @@ TEST_P(AdjustTest, WhatCannotBeChangedInMidRunIsRefusedByNumber) {
   std::get<network::Conv>(wider.configuration.network.layers[0].op).filters = 16;
   Adjustment seed = RateAt(5);
   ++seed.configuration.training.seed;
+  Adjustment precision = RateAt(5);
+  precision.configuration.training.precision = network::Precision::kBf16;
   Adjustment negative = RateAt(5, -1);
   Adjustment in_mid_epoch = EpochsAt(5, 4);
   in_mid_epoch.at_epoch = false;
   const std::vector<std::pair<Adjustment, std::string>> cases = {
-      {wider, "another trial"},
-      {seed, "another trial"},
-      {negative, "train.lr"},
-      {in_mid_epoch, "end of an epoch"},
+      {wider, "another trial"}, {seed, "another trial"},           {precision, "another trial"},
+      {negative, "train.lr"},   {in_mid_epoch, "end of an epoch"},
   };
   for (const auto& [bad, word] : cases) {
     options_.adjustments = {RateAt(2), bad};

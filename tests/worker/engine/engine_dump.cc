@@ -82,7 +82,7 @@ class Dumper {
         training_(ParseTraining(description_["training"])),
         dataset_(ReadImages(folder_, network_.input)),
         plan_(MakePlan(network_, static_cast<int>(dataset_.count()))),
-        backend_(kernels::MakeBackend(description_["backend"], description_["threads"])),
+        backend_(kernels::MakeBackend({description_["backend"], description_["threads"]})),
         program_(backend_->Lower(plan_.graph)),
         indices_(static_cast<size_t>(dataset_.count())) {
     std::iota(indices_.begin(), indices_.end(), 0);

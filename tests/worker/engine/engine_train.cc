@@ -1,9 +1,14 @@
 // engine_train DESCRIPTION.json [FOLDER]: trains as described and prints a line for each step done
 // and each epoch. With a folder it keeps its checkpoint there and continues from the one it finds,
 // so that a test can kill it. The description: {"network", "training", "backend", "threads",
-// "data", "checkpoint_every_steps"}, where data is {"patterns": {"train", "validation", "noise"}}
-// or {"idx": [images, labels, images, labels]}, to train on and to validate with.
+// "cache_folder", "data", "checkpoint_every_steps", "until_epoch", "inexact", "pause_at_step"},
+// where data is {"patterns": {"train", "validation", "noise"}} or, to train on and to validate on,
+// files in {"idx": [images, labels, images, labels]} or {"raw": [pixels, labels, pixels, labels]}
+// (raw_dataset.h). With "inexact" it says "not exact" of a checkpoint with another fingerprint, and
+// continues. Once it has done "pause_at_step" steps, or up to a stride more, it prints "paused" and
+// waits to be killed.
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
@@ -12,6 +17,7 @@
 
 #include "tests/worker/engine/support/description.h"
 #include "tests/worker/engine/support/examples.h"
+#include "tests/worker/engine/support/raw_dataset.h"
 #include "worker/engine/trainer.h"
 
 namespace trainyard::engine {
@@ -21,11 +27,16 @@ using nlohmann::json;
 
 class Printer : public TrainingObserver {
  public:
-  Printer(std::string path, bool print_steps) : path_(std::move(path)), print_steps_(print_steps) {}
+  // `pause_at`: 0: nowhere.
+  Printer(std::string path, bool print_steps, int64_t pause_at)
+      : path_(std::move(path)), print_steps_(print_steps), pause_at_(pause_at) {}
   void OnStep(int64_t steps_done) override {
     if (!print_steps_) return;
     std::printf("step %ld\n", static_cast<long>(steps_done));
+    const bool pauses = pause_at_ > 0 && steps_done >= pause_at_;
+    if (pauses) std::printf("paused\n");
     std::fflush(stdout);
+    while (pauses) pause();
   }
   void OnEpoch(const EpochMetrics& metrics) override {
     std::printf("%s  %.1f s  %.0f images/s\n", Reproducible(metrics).c_str(), metrics.seconds,
@@ -39,6 +50,7 @@ class Printer : public TrainingObserver {
  private:
   const std::string path_;
   const bool print_steps_;
+  const int64_t pause_at_;
 };
 
 struct Sets {
@@ -46,10 +58,19 @@ struct Sets {
 };
 
 Sets ReadData(const json& data, const network::Network& network) {
+#if defined(TRAINYARD_READERS)
   if (data.contains("idx")) {
     const json& files = data["idx"];
     return {ReadIdx(files[0], files[1], network.classes),
             ReadIdx(files[2], files[3], network.classes)};
+  }
+#endif
+  if (data.contains("raw")) {
+    const json& files = data["raw"];
+    return {ReadRaw(files[0], files[1], network), ReadRaw(files[2], files[3], network)};
+  }
+  if (!data.contains("patterns")) {
+    throw kernels::Error("data: found " + data.dump() + ", which this build cannot read");
   }
   const json& patterns = data["patterns"];
   const kernels::ValueShape shape{network.input.channels, network.input.height,
@@ -65,21 +86,27 @@ int Train(const std::string& description_path, const std::string& folder) {
                                        ParseTraining(description["training"])};
   const Sets sets = ReadData(description["data"], configuration.network);
   TrainerOptions options;
-  options.backend = description.value("backend", "cpu");
-  options.threads = description.value("threads", 0);
+  options.backend.name = description.value("backend", "cpu");
+  options.backend.threads = description.value("threads", 0);
+  options.backend.cache_folder = description.value("cache_folder", "");
   options.checkpoint_every_steps = description.value("checkpoint_every_steps", 0);
+  options.until_epoch = description.value("until_epoch", 0);
   Trainer trainer(configuration, {&sets.train, &sets.validation, 0, 1}, options);
   std::string path;
   if (!folder.empty()) {
     path = folder + "/checkpoint";
     struct stat status {};
     if (stat(path.c_str(), &status) == 0 && !trainer.Restore(ReadCheckpoint(path))) {
-      std::cerr << "engine_train: the checkpoint has another fingerprint\n";
-      return 1;
+      if (!description.value("inexact", false)) {
+        std::cerr << "engine_train: the checkpoint has another fingerprint\n";
+        return 1;
+      }
+      std::printf("not exact\n");
     }
   }
-  Printer printer(path, !folder.empty());
-  return trainer.Run(printer) == Outcome::kCompleted ? 0 : 1;
+  Printer printer(path, !folder.empty(), description.value("pause_at_step", 0));
+  const Outcome outcome = trainer.Run(printer);
+  return outcome == Outcome::kCompleted || outcome == Outcome::kHalted ? 0 : 1;
 }
 
 }  // namespace

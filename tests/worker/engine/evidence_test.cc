@@ -52,8 +52,8 @@ class EvidenceTest : public ::testing::TestWithParam<std::string> {
   EpochMetrics FirstEpochFrom(const kernels::ProgramState& state, int images) {
     const Dataset data = MakePatterns(images, {1, 12, 12}, 5, 60, 1);
     TrainerOptions options;
-    options.backend = GetParam();
-    options.threads = 1;
+    options.backend.name = GetParam();
+    options.backend.threads = 1;
     Trainer trainer(configuration_, {&data, &data, 0, 1}, options);
     trainer.StartFromState(state);
     Recorder recorder;

@@ -30,7 +30,7 @@ TEST_P(LearningTest, SmallNetworkLearnsPatternsWithEitherOptimizer) {
     const bool sgd = kind == network::OptimizerKind::kSgd;
     configuration.training.optimizer.learning_rate = sgd ? 0.03 : 0.01;
     TrainerOptions options;
-    options.backend = GetParam();
+    options.backend.name = GetParam();
     Trainer trainer(configuration, {&train, &validation, 0, 1}, options);
     EXPECT_LT(trainer.EvaluateValidation().accuracy, 0.6) << "there is nothing to learn";
     Recorder recorder;

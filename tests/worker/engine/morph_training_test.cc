@@ -20,8 +20,8 @@ class MorphTraining : public ::testing::TestWithParam<std::string> {
   MorphTraining()
       : train_(MakePatterns(240, kShape, 5, 110, 1)),
         validation_(MakePatterns(200, kShape, 5, 110, 2)) {
-    options_.backend = GetParam();
-    options_.threads = 1;
+    options_.backend.name = GetParam();
+    options_.backend.threads = 1;
     parent_.network = PlainNetwork({1, 12, 12}, 5);
     parent_.training.batch_size = 32;
     parent_.training.epochs = 4;

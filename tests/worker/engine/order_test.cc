@@ -34,6 +34,15 @@ TEST(Order, EpochsAndSeedsDiffer) {
   EXPECT_EQ(EpochOrder(images, 42, 5), EpochOrder(images, 42, 5));
 }
 
+TEST(Order, TakenAheadIsThatOfItsEpoch) {
+  const std::vector<int32_t> images = FirstNumbers(1000);
+  EpochOrders orders(images, 42);
+  // In a row, the same again, and from elsewhere, as after a restart.
+  for (int epoch : {0, 1, 2, 2, 7, 8, 0}) {
+    EXPECT_EQ(orders.Take(epoch), EpochOrder(images, 42, epoch)) << "epoch " << epoch;
+  }
+}
+
 TEST(Order, EveryOrderOfFourIsAboutEquallyLikely) {
   std::map<std::vector<int32_t>, int> seen;
   constexpr int kDraws = 24000;

@@ -47,8 +47,8 @@ class ResumeTest : public ::testing::TestWithParam<Case> {
   ResumeTest()
       : train_(MakePatterns(150, {1, 12, 12}, 5, 60, 1)),
         validation_(MakePatterns(30, {1, 12, 12}, 5, 60, 2)) {
-    options_.backend = GetParam().backend;
-    options_.threads = 2;
+    options_.backend.name = GetParam().backend;
+    options_.backend.threads = 2;
     options_.checkpoint_every_steps = 4;
   }
 

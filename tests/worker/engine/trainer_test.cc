@@ -27,8 +27,8 @@ class TrainerTest : public ::testing::TestWithParam<std::string> {
         validation_(MakePatterns(30, kShape, 5, 60, 2)) {
     configuration_ = EverythingConfiguration(OptimizerKind::kSgd);
     data_ = {&train_, &validation_, 0, 1};
-    options_.backend = GetParam();
-    options_.threads = 2;
+    options_.backend.name = GetParam();
+    options_.backend.threads = 2;
     options_.spec_hash = "this";
   }
 

@@ -24,7 +24,7 @@ class LogitsTest : public ::testing::Test {
     configuration_.training.epochs = 1;
     configuration_.training.augmentation.normalise = false;
     engine::Trainer trainer(configuration_, {&images_, nullptr, 0.2, 1},
-                            {.backend = "reference", .threads = 1});
+                            {.backend = {"reference", 1}});
     engine::Recorder recorder;
     trainer.Run(recorder);
     weights_ = engine::SerializeModel(recorder.checkpoints.back(), {});

@@ -72,7 +72,7 @@ double Measure(int steps, const std::function<void(int)>& step) {
 void Run(const std::string& backend_name, int threads, int steps) {
   const Dataset dataset = RandomImages();
   const Plan plan = MakePlan(ClassicNetwork(), kBatch);
-  const std::unique_ptr<kernels::Backend> backend = kernels::MakeBackend(backend_name, threads);
+  const std::unique_ptr<kernels::Backend> backend = kernels::MakeBackend({backend_name, threads});
   const std::unique_ptr<kernels::Program> program = backend->Lower(plan.graph);
   program->SetNormalisation(std::vector<float>{0.5f}, std::vector<float>{2.0f});
   program->WriteState(

@@ -86,6 +86,13 @@ network::ScheduleKind ParseScheduleKind(const std::string& kind) {
   throw std::runtime_error("unknown kind of schedule: " + kind);
 }
 
+network::Precision ParsePrecision(const std::string& precision) {
+  if (precision == "fp32") return network::Precision::kFp32;
+  if (precision == "tf32") return network::Precision::kTf32;
+  if (precision == "bf16") return network::Precision::kBf16;
+  throw std::runtime_error("unknown precision: " + precision);
+}
+
 void ParseOptimizer(const json& options, network::Optimizer* optimizer) {
   network::Optimizer& o = *optimizer;
   if (options.value("kind", "sgd") == "adamw") o.kind = network::OptimizerKind::kAdamW;
@@ -113,6 +120,7 @@ network::Training ParseTraining(const json& description) {
   training.batch_size = description.value("batch_size", training.batch_size);
   training.label_smoothing = description.value("label_smoothing", training.label_smoothing);
   training.seed = description.value("seed", training.seed);
+  training.precision = ParsePrecision(description.value("precision", "fp32"));
   ParseOptimizer(description.value("optimizer", json::object()), &training.optimizer);
   const json schedule = description.value("schedule", json::object());
   network::Schedule& s = training.schedule;

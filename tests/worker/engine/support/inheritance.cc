@@ -42,7 +42,7 @@ std::vector<float> LogitsOf(const network::Network& network, const kernels::Prog
   const network::Shape& in = network.input;
   const Dataset data =
       MakePatterns(kImages, {in.channels, in.height, in.width}, network.classes, 80, 5);
-  const auto program = kernels::MakeBackend("reference", 1)->Lower(MakePlan(network, 4).graph);
+  const auto program = kernels::MakeBackend({"reference", 1})->Lower(MakePlan(network, 4).graph);
   const auto channels = static_cast<size_t>(in.channels);
   program->SetNormalisation(std::vector<float>(channels, 0.5f), std::vector<float>(channels, 4.0f));
   program->WriteState(state);

@@ -36,7 +36,7 @@ __device__ __forceinline__ int Source(const ImageDraws& draws, const ImageBatch&
 template <typename T, int kChannels, int kPixels>
 __global__ void __launch_bounds__(kThreads)
     AugmentFewChannelsKernel(ImageBatch shape, int blocks_per_image,
-                             const uint8_t* __restrict__ pixels,
+                             const BatchSource* __restrict__ source,
                              const int32_t* __restrict__ indices, const float* __restrict__ table,
                              const StepBlock* __restrict__ step, T* __restrict__ x) {
   constexpr int kElements = kPixels * kChannels;
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads)
 
   const int plane = shape.height * shape.width;
   const int groups = plane / kPixels;
-  const uint8_t* image = pixels + int64_t{indices[place]} * kChannels * plane;
+  const uint8_t* image = source->pixels + int64_t{indices[place]} * kChannels * plane;
   T* out = x + int64_t{place} * kChannels * plane;
   const int first = block * kThreads * kGroupsPerThread + static_cast<int>(threadIdx.x);
   const int end = min(kThreads * kGroupsPerThread, groups - first);
@@ -61,12 +61,12 @@ __global__ void __launch_bounds__(kThreads)
     alignas(16) T of_group[kElements];
 #pragma unroll
     for (int i = 0; i < kPixels; ++i) {
-      const int source = Source(draws, shape, row, column);
+      const int from = Source(draws, shape, row, column);
 #pragma unroll
       for (int c = 0; c < kChannels; ++c) {
         // Loaded in any case: no branch keeps the next load waiting.
-        const T value = values[c * 256 + image[c * plane + max(source, 0)]];
-        of_group[i * kChannels + c] = source < 0 ? FromFloat<T>(0) : value;
+        const T value = values[c * 256 + image[c * plane + max(from, 0)]];
+        of_group[i * kChannels + c] = from < 0 ? FromFloat<T>(0) : value;
       }
       if (++column == shape.width) {
         column = 0;
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kThreads)
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     AugmentManyChannelsKernel(ImageBatch shape, int blocks_per_image,
-                              const uint8_t* __restrict__ pixels,
+                              const BatchSource* __restrict__ source,
                               const int32_t* __restrict__ indices, const float* __restrict__ table,
                               const StepBlock* __restrict__ step, T* __restrict__ x) {
   KERNEL_SHARED(ImageDraws, draws, );
@@ -105,18 +105,18 @@ __global__ void __launch_bounds__(kThreads)
   const int pixel = block * kThreads + static_cast<int>(threadIdx.x);
   if (pixel >= plane) return;
   const int row = pixel / shape.width;
-  const int source = Source(draws, shape, row, pixel - row * shape.width);
+  const int from = Source(draws, shape, row, pixel - row * shape.width);
   const int64_t size = int64_t{shape.channels} * plane;
-  const uint8_t* image = pixels + indices[place] * size;
+  const uint8_t* image = source->pixels + indices[place] * size;
   T* to = x + place * size + int64_t{pixel} * shape.channels;
 #pragma unroll 4
   for (int c = 0; c < shape.channels; ++c) {
-    to[c] = FromFloat<T>(source < 0 ? 0.0f : table[c * 256 + image[c * plane + source]]);
+    to[c] = FromFloat<T>(from < 0 ? 0.0f : table[c * 256 + image[c * plane + from]]);
   }
 }
 
 template <typename T, int kChannels>
-void LaunchFewChannels(const ImageBatch& shape, const uint8_t* pixels, const int32_t* indices,
+void LaunchFewChannels(const ImageBatch& shape, const BatchSource* source, const int32_t* indices,
                        const float* table, const StepBlock* step, T* x, cudaStream_t stream) {
   constexpr int kSize = Vector<T>::kSize;
   constexpr int kFilling = kSize / std::gcd(kSize, kChannels);  // pixels that fill vectors
@@ -125,7 +125,7 @@ void LaunchFewChannels(const ImageBatch& shape, const uint8_t* pixels, const int
     const int blocks_per_image = Blocks(groups, kThreads * kGroupsPerThread);
     CheckIndexable("AugmentBatch", "grid", int64_t{shape.batch} * blocks_per_image);
     Launch(kernel, shape.batch * blocks_per_image, kThreads, 0, stream, shape, blocks_per_image,
-           pixels, indices, table, step, x);
+           source, indices, table, step, x);
   };
   if (plane % kFilling == 0) {  // so every image starts at a multiple of 16 bytes
     launch(AugmentFewChannelsKernel<T, kChannels, kFilling>, plane / kFilling);
@@ -137,7 +137,7 @@ void LaunchFewChannels(const ImageBatch& shape, const uint8_t* pixels, const int
 }  // namespace
 
 template <typename T>
-void AugmentBatch(const ImageBatch& shape, const uint8_t* pixels, const int32_t* indices,
+void AugmentBatch(const ImageBatch& shape, const BatchSource* source, const int32_t* indices,
                   const float* table, const StepBlock* step, T* x, cudaStream_t stream) {
   CheckPositive("AugmentBatch", "batch", shape.batch);
   CheckPositive("AugmentBatch", "channels", shape.channels);
@@ -146,7 +146,7 @@ void AugmentBatch(const ImageBatch& shape, const uint8_t* pixels, const int32_t*
   CheckIndexable("AugmentBatch", "one image's plane", int64_t{shape.height} * shape.width);
   CheckIndexable("AugmentBatch", "one image", int64_t{shape.height} * shape.width * shape.channels);
   CheckAligned("AugmentBatch", "x", x);
-  const auto few = [&](auto launch) { launch(shape, pixels, indices, table, step, x, stream); };
+  const auto few = [&](auto launch) { launch(shape, source, indices, table, step, x, stream); };
   switch (shape.channels) {
     case 1:
       return few(LaunchFewChannels<T, 1>);
@@ -160,12 +160,12 @@ void AugmentBatch(const ImageBatch& shape, const uint8_t* pixels, const int32_t*
   const int blocks_per_image = Blocks(shape.height * shape.width, kThreads);
   CheckIndexable("AugmentBatch", "grid", int64_t{shape.batch} * blocks_per_image);
   Launch(AugmentManyChannelsKernel<T>, shape.batch * blocks_per_image, kThreads, 0, stream, shape,
-         blocks_per_image, pixels, indices, table, step, x);
+         blocks_per_image, source, indices, table, step, x);
 }
 
-template void AugmentBatch(const ImageBatch&, const uint8_t*, const int32_t*, const float*,
+template void AugmentBatch(const ImageBatch&, const BatchSource*, const int32_t*, const float*,
                            const StepBlock*, float*, cudaStream_t);
-template void AugmentBatch(const ImageBatch&, const uint8_t*, const int32_t*, const float*,
+template void AugmentBatch(const ImageBatch&, const BatchSource*, const int32_t*, const float*,
                            const StepBlock*, bf16*, cudaStream_t);
 
 }  // namespace trainyard::kernels::cuda

@@ -29,8 +29,8 @@ void Builder::Build() {
     if (training_) {
       for (op = ops - 1; op >= 0; --op) Backward(op);
     }
-  } catch (const Error& error) {
-    throw Error(OpLabel(graph_.ops[op]) + ": " + error.what());
+  } catch (const Error&) {
+    RethrowAt(OpLabel(graph_.ops[op]));
   }
   if (training_) Update();
 }

@@ -11,7 +11,7 @@ void Builder::Images() {
   const Place x = NewValue(0);
   plan_.AddTypedStep("load images", {x}, [=](const Call& call, auto type) {
     using T = decltype(type);
-    AugmentBatch(shape, call.pixels, call.indices, call.table, call.step, call.At<T>(x),
+    AugmentBatch(shape, call.source, call.indices, call.table, call.step, call.At<T>(x),
                  call.stream);
   });
 }
@@ -179,7 +179,7 @@ void Builder::Loss() {
   plan_.AddTypedStep("loss", {logits, gradient, workspace},
                      [=, batch = batch_, classes = graph_.classes](const Call& call, auto type) {
                        using T = decltype(type);
-                       SoftmaxCrossEntropy(batch, classes, call.At<T>(logits), call.labels,
+                       SoftmaxCrossEntropy(batch, classes, call.At<T>(logits), call.source,
                                            call.indices, call.step, call.At<char>(workspace),
                                            call.At<T>(gradient), call.loss, call.stream);
                      });

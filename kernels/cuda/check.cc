@@ -1,5 +1,6 @@
 #include "kernels/cuda/check.h"
 
+#include <mutex>
 #include <string>
 
 #include "kernels/backend.h"
@@ -11,12 +12,81 @@ namespace {
   throw Error(std::string(kernel) + ": " + what);
 }
 
+// What a program that was well cannot do anything about: there is no device to be had any more.
+bool MeansLost(cudaError_t status) {
+  switch (status) {
+    // No device, or none that may be used now: gone from the bus, in exclusive use, being reset.
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorNoDevice:
+    case cudaErrorSystemNotReady:
+    // The context is not there any more.
+    case cudaErrorDeviceUninitialized:
+    case cudaErrorContextIsDestroyed:
+    case cudaErrorMpsClientTerminated:
+    // The hardware failed.
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorContained:
+    case cudaErrorExternalDevice:
+    // What the driver cannot name: it comes of devices that fall off the bus.
+    case cudaErrorUnknown:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// A kernel failed, ours or a library's, and would again if that is its fault. CUDA's documentation
+// says of each that the process is left in an inconsistent state, and that any further work will
+// return the same error until the process is terminated.
+bool MeansKernelFailed(cudaError_t status) {
+  switch (status) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:  // "possibly due to stack corruption"
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 void CheckCuda(cudaError_t status, const char* doing) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // told here, so that the next launch is not blamed for it
-  throw Error(std::string(doing) + ": " + cudaGetErrorString(status));
+  const std::string problem = std::string(doing) + ": " + cudaGetErrorString(status);
+  if (status == cudaErrorMemoryAllocation) throw OutOfMemory(problem);
+  const bool failed = MeansKernelFailed(status);
+  if (!failed && !MeansLost(status)) throw Error(problem);
+  const std::string named = problem + " (" + cudaGetErrorName(status) + "; " + DeviceName() + ")";
+  if (failed) throw KernelFailed(named);
+  throw DeviceLost(named);
+}
+
+std::string DeviceName() {
+#if defined(TRAINYARD_CUDA_EMULATION)
+  return "emulated machine";
+#else
+  static std::mutex mutex;
+  static std::string name;
+  const std::lock_guard lock(mutex);
+  if (!name.empty()) return name;
+  int device = 0;
+  cudaDeviceProp properties;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaGetDeviceProperties(&properties, device) != cudaSuccess) {
+    cudaGetLastError();
+    return "an unknown device";
+  }
+  return name = properties.name;
+#endif
 }
 
 void CheckPositive(const char* kernel, const std::string& name, int value) {

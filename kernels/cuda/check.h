@@ -8,8 +8,13 @@
 
 namespace trainyard::kernels::cuda {
 
-// Throws Error("<doing>: <CUDA's words>") unless `status` is cudaSuccess.
+// Throws "<doing>: <CUDA's words>" unless `status` is cudaSuccess: OutOfMemory where memory is not
+// to be had; naming the device, DeviceLost where that cannot be used any more, and KernelFailed
+// where this process cannot; else Error.
 void CheckCuda(cudaError_t status, const char* doing);
+
+// The current device's name, as it was told first: one that is lost does not tell any more.
+std::string DeviceName();
 
 // Throws Error, naming kernel and `name`, unless value >= 1.
 void CheckPositive(const char* kernel, const std::string& name, int value);

@@ -1,8 +1,10 @@
 #include "kernels/cuda/conv_steps.h"
 
 #include "kernels/cuda/conv.h"
+#include "kernels/cuda/cudnn_steps.h"
 #include "kernels/cuda/depthwise_conv.h"
 #include "kernels/cuda/first_conv.h"
+#include "kernels/cuda/matmul_steps.h"
 
 namespace trainyard::kernels::cuda {
 namespace {
@@ -47,7 +49,9 @@ std::string StepName(const ConvLayer& layer, const char* direction, ConvKernels 
 
 void AddConvForward(const ConvLayer& layer, Activation activation, Place x, Place y, Plan& plan) {
   CheckConvShape("forward", layer.shape);
+  if (IsMatmul(layer) && AddMatmulForward(layer, activation, x, y, plan)) return;
   const ConvKernels kernels = Choose(layer);
+  if (kernels == ConvKernels::kGeneral && AddCudnnForward(layer, activation, x, y, plan)) return;
   plan.AddTypedStep(StepName(layer, "forward", kernels), {x, y},
                     [=, shape = layer.shape, weights = layer.weights, bias = layer.bias,
                      precision = plan.precision()](const Call& call, auto type) {
@@ -68,7 +72,9 @@ void AddConvForward(const ConvLayer& layer, Activation activation, Place x, Plac
 }
 
 void AddConvBackwardFilter(const ConvLayer& layer, Place x, Place dz, Plan& plan) {
+  if (IsMatmul(layer) && AddMatmulBackwardFilter(layer, x, dz, plan)) return;
   const ConvKernels kernels = Choose(layer);
+  if (kernels == ConvKernels::kGeneral && AddCudnnBackwardFilter(layer, x, dz, plan)) return;
   const Place workspace = plan.AddFloats(FilterWorkspace(kernels, layer.shape));
   plan.AddTypedStep(
       StepName(layer, "weight gradient", kernels), {x, dz, workspace},
@@ -89,7 +95,9 @@ void AddConvBackwardFilter(const ConvLayer& layer, Place x, Place dz, Plan& plan
 }
 
 void AddConvBackwardData(const ConvLayer& layer, Place dz, bool accumulate, Place dx, Plan& plan) {
+  if (IsMatmul(layer) && AddMatmulBackwardData(layer, dz, accumulate, dx, plan)) return;
   const bool depthwise = DepthwiseTakes(layer.shape);
+  if (!depthwise && AddCudnnBackwardData(layer, dz, accumulate, dx, plan)) return;
   const ConvKernels kernels = depthwise ? ConvKernels::kDepthwise : ConvKernels::kGeneral;
   plan.AddTypedStep(StepName(layer, "data gradient", kernels), {dz, dx},
                     [=, shape = layer.shape, weights = layer.weights, precision = plan.precision()](

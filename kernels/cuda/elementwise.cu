@@ -83,6 +83,20 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// A vector of floats each, so that stores are of 16 bytes.
+__global__ void __launch_bounds__(kThreads)
+    WidenBf16Kernel(const bf16* __restrict__ x, int64_t count, float* __restrict__ y) {
+  constexpr int kSize = Vector<float>::kSize;
+  const int64_t at = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kSize;
+  if (at >= count) return;
+  const int valid = static_cast<int>(min(count - at, int64_t{kSize}));
+  const Vector<bf16, kSize> in = Load<kSize>(x + at, valid);
+  Vector<float> out;
+#pragma unroll
+  for (int i = 0; i < kSize; ++i) out.at[i] = ToFloat(in.at[i]);
+  Store(y + at, out, valid);
+}
+
 template <typename T>
 __global__ void __launch_bounds__(kColumnThreads)
     BiasForwardKernel(ColumnPlan plan, const T* x, const float* __restrict__ bias,
@@ -146,15 +160,18 @@ __global__ void __launch_bounds__(kJoinThreads)
                [&](int channel, const Sums<1>& sum) { dbias[channel] = sum.of[0]; });
 }
 
+void CheckCount(const char* kernel, int64_t count, int64_t per_block) {
+  constexpr int64_t kMostBlocks = (int64_t{1} << 31) - 1;
+  if (count >= 1 && count <= kMostBlocks * per_block) return;
+  throw Error(std::string(kernel) + ": " + std::to_string(count) + " elements, expected 1 to " +
+              std::to_string(kMostBlocks * per_block));
+}
+
 template <int kInputs, typename T, typename Function>
 void Map(const char* kernel, Function function, const Inputs<T, kInputs>& inputs, int64_t count,
          T* out, cudaStream_t stream) {
   constexpr int64_t kPerBlock = int64_t{kThreads} * kBatch * Vector<T>::kSize;
-  constexpr int64_t kMostBlocks = (int64_t{1} << 31) - 1;
-  if (count < 1 || count > kMostBlocks * kPerBlock) {
-    throw Error(std::string(kernel) + ": " + std::to_string(count) + " elements, expected 1 to " +
-                std::to_string(kMostBlocks * kPerBlock));
-  }
+  CheckCount(kernel, count, kPerBlock);
   for (const T* input : inputs.at) CheckAligned(kernel, "an input", input);
   CheckAligned(kernel, "the output", out);
   Launch(MapKernel<kInputs, T, Function>, Blocks(count, kPerBlock), kThreads, 0, stream, function,
@@ -192,6 +209,14 @@ void AddForward(const T* a, const T* b, Activation activation, int64_t count, T*
                 cudaStream_t stream) {
   CheckActivation("AddForward", activation);
   Map("AddForward", SumActivated{activation}, Inputs<T, 2>{{a, b}}, count, y, stream);
+}
+
+void WidenBf16(const bf16* x, int64_t count, float* y, cudaStream_t stream) {
+  constexpr int64_t kPerBlock = int64_t{kThreads} * Vector<float>::kSize;
+  CheckCount("WidenBf16", count, kPerBlock);
+  CheckAligned("WidenBf16", "x", x);
+  CheckAligned("WidenBf16", "y", y);
+  Launch(WidenBf16Kernel, Blocks(count, kPerBlock), kThreads, 0, stream, x, count, y);
 }
 
 template <typename T>

@@ -1,7 +1,7 @@
-// Activations, additions and biases: what is bound by memory alone. Tensors are flat, aligned to 16
-// bytes; counts of any size from 1 (64-bit indices). An output may be one of the inputs of its
-// type, element for element; it may not overlap one otherwise. Errors are thrown for empty tensors,
-// other alignments and slopes outside [0, 1).
+// Activations, additions, biases, changes of type: what is bound by memory alone. Tensors are flat,
+// aligned to 16 bytes; counts of any size from 1 (64-bit indices). An output may be one of the
+// inputs of its type, element for element; it may not overlap one otherwise. Errors are thrown for
+// empty tensors, other alignments and slopes outside [0, 1).
 //
 // Source: Maas, Hannun and Ng, "Rectifier Nonlinearities Improve Neural Network Acoustic Models",
 // 2013 (the activation).
@@ -31,6 +31,9 @@ void ActivationBackward(const T* y, const T* dy, Activation activation, bool acc
 template <typename T>
 void AddForward(const T* a, const T* b, Activation activation, int64_t count, T* y,
                 cudaStream_t stream);
+
+// y = x, as floats. Moves 6 count bytes.
+void WidenBf16(const bf16* x, int64_t count, float* y, cudaStream_t stream);
 
 // Rows of `channels`: y[i, c] = activation(x[i, c] + bias[c]). bias: any alignment. Moves
 // 2 rows channels.

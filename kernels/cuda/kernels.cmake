@@ -12,7 +12,8 @@ set(cuda_kernel_sources
   global_pool.cu
   loss.cu
   optimizer.cu
-  pool.cu)
+  pool.cu
+  step_ends.cu)
 # What calls them, compiled as C++ against either runtime.
 set(cuda_host_sources
   backend.cc
@@ -23,7 +24,33 @@ set(cuda_host_sources
   conv_plan.cc
   conv_shape.cc
   conv_steps.cc
+  data_sets.cc
+  gatherer.cc
+  image_stream.cc
   plan.cc
   program.cc
+  program_state.cc
+  program_steps.cc
   resources.cc
-  spans.cc)
+  spans.cc
+  step_table.cc)
+# Convolutions and dense layers by NVIDIA's libraries, and what stands in for these files where
+# their headers are not found.
+set(cuda_library_sources
+  cudnn_steps.cc
+  libraries.cc
+  matmul_steps.cc)
+set(cuda_no_library_sources no_libraries.cc)
+# What includes <cublasLt.h> or <cudnn.h>, which bring NVIDIA's runtime along: compiled once, for a
+# GPU and for the emulated machine alike.
+set(cuda_cublaslt_sources
+  cublaslt/cublaslt.cc
+  cublaslt/descriptors.cc)
+set(cuda_cudnn_sources
+  cudnn/conv_graph.cc
+  cudnn/descriptor.cc
+  cudnn/engine.cc
+  cudnn/library.cc
+  cudnn/operation_graph.cc
+  cudnn/plan_files.cc
+  cudnn/sublibraries.cc)

@@ -132,11 +132,11 @@ __device__ __forceinline__ void LossOfRow(const Row& row, int label, float of_la
 // be the logits.
 template <typename T, typename Row>
 __device__ __forceinline__ void LossOfRowAt(int n, int batch, int classes, const T* logits,
-                                            const int32_t* labels, const int32_t* indices,
+                                            const BatchSource* source, const int32_t* indices,
                                             const StepBlock* step, RowLoss* losses, T* gradient) {
   if (n >= batch) classes = 0;
   const int64_t start = int64_t{n} * classes;
-  const int label = classes > 0 ? labels[indices[n]] : -1;
+  const int label = classes > 0 ? source->labels[indices[n]] : -1;
   const float of_label = label >= 0 && label < classes ? ToFloat(logits[start + label]) : NAN;
   const float smoothing = step == nullptr ? 0 : step->label_smoothing;
   LossOfRow(Row(logits + start, classes), label, of_label, smoothing, 1 / static_cast<float>(batch),
@@ -146,21 +146,21 @@ __device__ __forceinline__ void LossOfRowAt(int n, int batch, int classes, const
 template <typename T, int kLanes, int kPerLane>
 __global__ void __launch_bounds__(kHeldThreads)
     SoftmaxHeldRowsKernel(int batch, int classes, const T* logits,
-                          const int32_t* __restrict__ labels, const int32_t* __restrict__ indices,
-                          const StepBlock* __restrict__ step, RowLoss* __restrict__ losses,
-                          T* gradient) {
+                          const BatchSource* __restrict__ source,
+                          const int32_t* __restrict__ indices, const StepBlock* __restrict__ step,
+                          RowLoss* __restrict__ losses, T* gradient) {
   const int n = blockIdx.x * (kHeldThreads / kLanes) + threadIdx.x / kLanes;
-  LossOfRowAt<T, HeldRow<T, kLanes, kPerLane>>(n, batch, classes, logits, labels, indices, step,
+  LossOfRowAt<T, HeldRow<T, kLanes, kPerLane>>(n, batch, classes, logits, source, indices, step,
                                                losses, gradient);
 }
 
 template <typename T>
 __global__ void __launch_bounds__(kThreadsPerRow)
     SoftmaxReadRowsKernel(int batch, int classes, const T* logits,
-                          const int32_t* __restrict__ labels, const int32_t* __restrict__ indices,
-                          const StepBlock* __restrict__ step, RowLoss* __restrict__ losses,
-                          T* gradient) {
-  LossOfRowAt<T, ReadRow<T>>(blockIdx.x, batch, classes, logits, labels, indices, step, losses,
+                          const BatchSource* __restrict__ source,
+                          const int32_t* __restrict__ indices, const StepBlock* __restrict__ step,
+                          RowLoss* __restrict__ losses, T* gradient) {
+  LossOfRowAt<T, ReadRow<T>>(blockIdx.x, batch, classes, logits, source, indices, step, losses,
                              gradient);
 }
 
@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(kReductionThreads)
 }  // namespace
 
 template <typename T>
-void SoftmaxCrossEntropy(int batch, int classes, const T* logits, const int32_t* labels,
+void SoftmaxCrossEntropy(int batch, int classes, const T* logits, const BatchSource* source,
                          const int32_t* indices, const StepBlock* step, void* workspace,
                          T* gradient, LossResult* result, cudaStream_t stream) {
   CheckPositive("SoftmaxCrossEntropy", "batch", batch);
@@ -191,7 +191,7 @@ void SoftmaxCrossEntropy(int batch, int classes, const T* logits, const int32_t*
   RowLoss* losses = static_cast<RowLoss*>(workspace);
   const auto launch = [&](auto kernel, int rows_per_block, int threads) {
     Launch(kernel, Blocks(batch, rows_per_block), threads, 0, stream, batch, classes, logits,
-           labels, indices, step, losses, gradient);
+           source, indices, step, losses, gradient);
   };
   if (classes <= 4 * 4) {
     launch(SoftmaxHeldRowsKernel<T, 4, 4>, kHeldThreads / 4, kHeldThreads);
@@ -209,9 +209,9 @@ void SoftmaxCrossEntropy(int batch, int classes, const T* logits, const int32_t*
 
 int64_t LossWorkspaceBytes(int batch) { return int64_t{batch} * int64_t{sizeof(RowLoss)}; }
 
-template void SoftmaxCrossEntropy(int, int, const float*, const int32_t*, const int32_t*,
+template void SoftmaxCrossEntropy(int, int, const float*, const BatchSource*, const int32_t*,
                                   const StepBlock*, void*, float*, LossResult*, cudaStream_t);
-template void SoftmaxCrossEntropy(int, int, const bf16*, const int32_t*, const int32_t*,
+template void SoftmaxCrossEntropy(int, int, const bf16*, const BatchSource*, const int32_t*,
                                   const StepBlock*, void*, bf16*, LossResult*, cudaStream_t);
 
 }  // namespace trainyard::kernels::cuda

@@ -1,14 +1,27 @@
-// libtrainyard_cuda.so: says which GPUs are there. Linked to what a CUDA backend computes with, so
-// that what is missing is missed when it is loaded, before anybody counts on a GPU.
+// libtrainyard_cuda.so: says which GPUs are there, and computes on them. What is missing is missed
+// before anybody counts on a GPU: of what it is linked to when it is loaded, and of what cuDNN
+// loads late when it is asked for GPUs.
 #include "kernels/cuda/module.h"
 
+#include "kernels/cuda/runtime.h"
+#if !defined(TRAINYARD_CUDA_EMULATION)
 #include <cublasLt.h>
-#include <cuda_runtime_api.h>
 #include <cudnn.h>
 
-#include <algorithm>
+#include "kernels/cuda/cudnn/sublibraries.h"
+#endif
+
 #include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/cuda/backend.h"
+#include "kernels/cuda/device_backend.h"
+#include "kernels/cuda/nvml.h"
 
 namespace trainyard::kernels::cuda {
 namespace {
@@ -21,6 +34,15 @@ constexpr int kComputeMajorMin = 8, kComputeMinorMin = 0;
   va_start(arguments, format);
   std::vsnprintf(report->problem, sizeof report->problem, format, arguments);
   va_end(arguments);
+}
+
+// CUDA shows one part of a GPU at most (MIG), and by no other name than this one. Empty: it shows
+// whole GPUs.
+std::string VisiblePart() {
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (visible == nullptr || !std::string_view(visible).starts_with("MIG-")) return "";
+  const std::string names = visible;
+  return names.substr(0, names.find(','));
 }
 
 void SetUuid(const cudaUUID_t& uuid, ModuleDevice* device) {
@@ -48,48 +70,122 @@ void ExplainError(cudaError_t error, ModuleReport* report) {
   }
 }
 
-// The GPUs that can compute; of the others, the last one's problem is kept.
-void ListDevices(int count, ModuleReport* report) {
-  for (int i = 0; i < count && report->device_count < kDevicesMax; ++i) {
-    cudaDeviceProp properties;
-    if (const cudaError_t error = cudaGetDeviceProperties(&properties, i); error != cudaSuccess) {
-      SetProblem(report, "GPU %d cannot be asked: %s", i, cudaGetErrorString(error));
-      continue;
-    }
-    const int major = properties.major, minor = properties.minor;
-    if (major < kComputeMajorMin || (major == kComputeMajorMin && minor < kComputeMinorMin)) {
-      SetProblem(report, "GPU %d (%s) is too old: its compute capability is %d.%d, expected %d.%d",
-                 i, properties.name, major, minor, kComputeMajorMin, kComputeMinorMin);
-      continue;
-    }
-    ModuleDevice* device = &report->devices[report->device_count++];
-    std::snprintf(device->name, sizeof device->name, "%s", properties.name);
-    SetUuid(properties.uuid, device);
-    device->memory_bytes = static_cast<int64_t>(properties.totalGlobalMem);
-    device->compute_major = major;
-    device->compute_minor = minor;
+// Whether the GPU can compute; what is in its way becomes the report's problem.
+bool AskDevice(int device, ModuleReport* report, cudaDeviceProp* properties) {
+  if (const cudaError_t error = cudaGetDeviceProperties(properties, device); error != cudaSuccess) {
+    SetProblem(report, "GPU %d cannot be asked: %s", device, cudaGetErrorString(error));
+    return false;
   }
+  const int major = properties->major, minor = properties->minor;
+  if (major > kComputeMajorMin || (major == kComputeMajorMin && minor >= kComputeMinorMin)) {
+    return true;
+  }
+  SetProblem(report, "GPU %d (%s) is too old: its compute capability is %d.%d, expected %d.%d",
+             device, properties->name, major, minor, kComputeMajorMin, kComputeMinorMin);
+  return false;
 }
 
-void Probe(ModuleReport* report) {
+// The GPUs that can compute, by the runtime's numbers for them.
+std::vector<int> ListDevices(ModuleReport* report) {
+  std::vector<int> devices;
+  const std::string part = report->visible_count == 1 ? VisiblePart() : "";
+  for (int i = 0; i < report->visible_count && report->device_count < kDevicesMax; ++i) {
+    cudaDeviceProp properties;
+    if (!AskDevice(i, report, &properties)) continue;
+    devices.push_back(i);
+    ModuleDevice* device = &report->devices[report->device_count++];
+    std::snprintf(device->name, sizeof device->name, "%s", properties.name);
+    if (part.empty()) {
+      SetUuid(properties.uuid, device);
+    } else {
+      std::snprintf(device->uuid, sizeof device->uuid, "%s", part.c_str());
+    }
+    device->memory_bytes = static_cast<int64_t>(properties.totalGlobalMem);
+    device->compute_major = properties.major;
+    device->compute_minor = properties.minor;
+  }
+  return devices;
+}
+
+// The same, and all that there is to report.
+std::vector<int> FindDevices(ModuleReport* report) {
   cudaDriverGetVersion(&report->driver_version);
   cudaRuntimeGetVersion(&report->runtime_version);
+#if !defined(TRAINYARD_CUDA_EMULATION)
   report->cublaslt_version = static_cast<int64_t>(cublasLtGetVersion());
   report->cudnn_version = static_cast<int64_t>(cudnnGetVersion());
-  int count = 0;
-  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
+#endif
+  if (const cudaError_t error = cudaGetDeviceCount(&report->visible_count); error != cudaSuccess) {
+    report->visible_count = 0;
     ExplainError(error, report);
-    return;
+    return {};
   }
-  ListDevices(count, report);
+  std::vector<int> devices = ListDevices(report);
   if (report->device_count > 0) {
     report->problem[0] = '\0';
   } else if (report->problem[0] == '\0') {
     SetProblem(report, "the NVIDIA driver shows no GPU to this process");
   }
+  return devices;
 }
 
-constexpr Module kModule = {kModuleVersion, Probe};
+void Probe(ModuleReport* report) {
+  if (FindDevices(report).empty()) return;
+    // Those of the machine, which the emulated one is not.
+#if !defined(TRAINYARD_CUDA_EMULATION)
+  std::snprintf(report->driver, sizeof report->driver, "%s", DriverVersionByNvml().c_str());
+  const std::string problem = ProblemOfSublibraries();
+  if (problem.empty()) return;
+  report->device_count = 0;
+  SetProblem(report, "%s", problem.c_str());
+#endif
+}
+
+// The runtime's number of a usable GPU: the first, or the one with this UUID. Throws Error, and
+// DeviceLost where that one is not there: it was when it was chosen.
+int FindDevice(const std::string& uuid) {
+  const auto report = std::make_unique<ModuleReport>();
+  const std::vector<int> devices = FindDevices(report.get());
+  if (uuid.empty()) {
+    if (devices.empty()) throw Error(report->problem);
+    return devices[0];
+  }
+  for (size_t i = 0; i < devices.size(); ++i) {
+    if (uuid == report->devices[i].uuid) return devices[i];
+  }
+  throw DeviceLost("found no usable GPU " + uuid + " among " + std::to_string(devices.size()) +
+                   (devices.empty() ? std::string(": ") + report->problem : ""));
+}
+
+std::unique_ptr<Backend> MakeModuleBackend(const BackendOptions& options) {
+  CudaOptions cuda;
+  cuda.precision = options.precision;
+  cuda.cache_folder = options.cache_folder;
+  return OnDevice(FindDevice(options.gpu), [&] { return MakeCudaBackend(cuda); });
+}
+
+// Makes a context on the GPU, of some hundred MiB, where this process has none yet.
+int64_t MemoryUsed(const char* uuid) {
+  const auto report = std::make_unique<ModuleReport>();
+  const std::vector<int> devices = FindDevices(report.get());
+  for (size_t i = 0; i < devices.size(); ++i) {
+    if (std::string_view(uuid) != report->devices[i].uuid) continue;
+    size_t free = 0, total = 0;
+    if (cudaSetDevice(devices[i]) != cudaSuccess) return -1;
+    if (cudaMemGetInfo(&free, &total) != cudaSuccess) return -1;
+    return static_cast<int64_t>(total - free);
+  }
+  return -1;
+}
+
+void AskUse(const char* uuid, ModuleUse* use) {
+  const NvmlUse found = UseByNvml(uuid);
+  use->memory_used_bytes =
+      found.memory_used_bytes >= 0 ? found.memory_used_bytes : MemoryUsed(uuid);
+  use->busy_percent = found.busy_percent;
+}
+
+constexpr Module kModule = {kModuleVersion, kModuleBuild, Probe, AskUse, MakeModuleBackend};
 
 }  // namespace
 }  // namespace trainyard::kernels::cuda

@@ -1,6 +1,7 @@
 #include "kernels/cuda/plan.h"
 
 #include "kernels/backend.h"
+#include "kernels/check.h"
 
 namespace trainyard::kernels::cuda {
 namespace {
@@ -14,9 +15,9 @@ Place Plan::AddBuffer(int64_t bytes) {
   return {Space::kTransient, static_cast<int64_t>(sizes_.size()) - 1};
 }
 
-void Plan::AddStep(std::string name, std::vector<Place> uses,
-                   std::function<void(const Call&)> run) {
-  steps_.push_back({std::move(name), std::move(uses), std::move(run)});
+void Plan::AddStep(std::string name, std::vector<Place> uses, std::function<void(const Call&)> run,
+                   bool by_library) {
+  steps_.push_back({std::move(name), std::move(uses), std::move(run), by_library});
 }
 
 void Plan::Finish(int64_t guard_bytes) {
@@ -40,12 +41,21 @@ std::vector<Plan::Guard> Plan::Guards() const {
 
 void Plan::Enqueue(Call call) const {
   call.offsets = memory_.offsets.data();
+  for (const Step& step : steps_) Run(step, call);
+}
+
+void Plan::EnqueueLibrarySteps(Call call) const {
+  call.offsets = memory_.offsets.data();
   for (const Step& step : steps_) {
-    try {
-      step.run(call);
-    } catch (const Error& error) {
-      throw Error(step.name + ": " + error.what());
-    }
+    if (step.by_library) Run(step, call);
+  }
+}
+
+void Plan::Run(const Step& step, const Call& call) {
+  try {
+    step.run(call);
+  } catch (const Error&) {
+    RethrowAt(step.name);
   }
 }
 

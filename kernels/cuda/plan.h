@@ -32,12 +32,13 @@ struct Place {
   bool operator==(const Place&) const = default;
 };
 
+class Libraries;
+
 // What steps read and write: device addresses, which stay the same from step to step.
 struct Call {
   cudaStream_t stream = nullptr;
-  // The data set and the batch.
-  const uint8_t* pixels = nullptr;
-  const int32_t* labels = nullptr;
+  // The batch.
+  const BatchSource* source = nullptr;
   const int32_t* indices = nullptr;
   const float* table = nullptr;  // NormalisationTable
   // What changes from step to step; null for evaluation.
@@ -77,26 +78,32 @@ struct Call {
 
 class Plan {
  public:
-  explicit Plan(Precision precision) : precision_(precision) {}
+  // `libraries` (or none: our kernels alone) must outlive the plan.
+  explicit Plan(Precision precision, Libraries* libraries = nullptr)
+      : precision_(precision), libraries_(libraries) {}
 
   Precision precision() const { return precision_; }
+  Libraries* libraries() const { return libraries_; }
   int element_bytes() const { return precision_ == Precision::kBf16 ? 2 : 4; }
 
   Place AddBuffer(int64_t bytes);
   Place AddTensor(int64_t elements) { return AddBuffer(elements * element_bytes()); }
   Place AddFloats(int64_t floats) { return AddBuffer(floats * 4); }
 
-  // `uses`: every place that the step reads or writes.
-  void AddStep(std::string name, std::vector<Place> uses, std::function<void(const Call&)> run);
+  // `uses`: every place that the step reads or writes. `by_library`: one of NVIDIA's computes it.
+  void AddStep(std::string name, std::vector<Place> uses, std::function<void(const Call&)> run,
+               bool by_library = false);
 
   // The same for kernels that take the plan's element type: run(call, T{}).
   template <typename Run>
-  void AddTypedStep(std::string name, std::vector<Place> uses, Run run) {
+  void AddTypedStep(std::string name, std::vector<Place> uses, Run run, bool by_library = false) {
+    std::function<void(const Call&)> typed;
     if (precision_ == Precision::kBf16) {
-      AddStep(std::move(name), std::move(uses), [run](const Call& call) { run(call, bf16{}); });
+      typed = [run](const Call& call) { run(call, bf16{}); };
     } else {
-      AddStep(std::move(name), std::move(uses), [run](const Call& call) { run(call, float{}); });
+      typed = [run](const Call& call) { run(call, float{}); };
     }
+    AddStep(std::move(name), std::move(uses), std::move(typed), by_library);
   }
 
   // With guard bytes, no buffer's memory is used again and each ends in a guard that no step may
@@ -117,6 +124,8 @@ class Plan {
 
   // Puts all steps on the stream. Throws Error, naming the step, where a kernel refuses it.
   void Enqueue(Call call) const;
+  // Only those that a library computes: on whatever lies in their tensors.
+  void EnqueueLibrarySteps(Call call) const;
 
   std::vector<std::string> StepNames() const;
   // See HashOf.
@@ -127,9 +136,13 @@ class Plan {
     std::string name;
     std::vector<Place> uses;
     std::function<void(const Call&)> run;
+    bool by_library = false;
   };
 
+  static void Run(const Step& step, const Call& call);
+
   const Precision precision_;
+  Libraries* const libraries_;
   std::vector<int64_t> sizes_;
   std::vector<Step> steps_;
   MemoryPlan memory_;

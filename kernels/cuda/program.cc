@@ -1,10 +1,8 @@
 #include "kernels/cuda/program.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <utility>
 
-#include "kernels/augment.h"
 #include "kernels/check.h"
 #include "kernels/cuda/arithmetic.h"
 #include "kernels/cuda/builder.h"
@@ -13,13 +11,6 @@
 namespace trainyard::kernels::cuda {
 namespace {
 
-int64_t RoundUp(int64_t bytes) { return CeilDivide(bytes, 256) * 256; }
-
-template <typename T>
-void Write(const Stream& stream, const std::vector<T>& values, T* device) {
-  CopyToDevice(stream, values.data(), static_cast<int64_t>(values.size() * sizeof(T)), device);
-}
-
 // Hands out pieces of one allocation; without one, only counts.
 class Carver {
  public:
@@ -27,7 +18,7 @@ class Carver {
   template <typename T>
   T* Take(int64_t count) {
     char* piece = base_ == nullptr ? nullptr : base_ + bytes_;
-    bytes_ += RoundUp(count * static_cast<int64_t>(sizeof(T)));
+    bytes_ += RoundUp<256>(count * static_cast<int64_t>(sizeof(T)));
     return reinterpret_cast<T*>(piece);
   }
   int64_t bytes() const { return bytes_; }
@@ -37,26 +28,6 @@ class Carver {
   int64_t bytes_ = 0;
 };
 
-int DropoutCount(const Graph& graph) {
-  int count = 0;
-  for (const Op& op : graph.ops) {
-    if (op.kind == OpKind::kDropout) count = std::max(count, op.dropout + 1);
-  }
-  return count;
-}
-
-const char* PrecisionName(Precision precision) {
-  switch (precision) {
-    case Precision::kFp32:
-      return "fp32";
-    case Precision::kTf32:
-      return "tf32";
-    case Precision::kBf16:
-      break;
-  }
-  return "bf16";
-}
-
 // The state, and the largest value with its gradient, must fit before kernels are asked how much
 // they work in.
 int64_t LeastBytes(const Graph& graph, const SpanLayout& layout, int element_bytes) {
@@ -65,61 +36,34 @@ int64_t LeastBytes(const Graph& graph, const SpanLayout& layout, int element_byt
   return 4 * 4 * layout.parameters().count() + 2 * largest * element_bytes * graph.batch_size;
 }
 
-bool SameSet(const ImageSet& a, const ImageSet& b) {
-  return a.pixels.data() == b.pixels.data() && a.pixels.size() == b.pixels.size() &&
-         a.labels.data() == b.labels.data() && a.labels.size() == b.labels.size();
-}
-
-StepBlock MakeBlock(const StepScalars& scalars) {
-  StepBlock block;
-  block.seed = scalars.seed;
-  block.step = scalars.step;
-  block.learning_rate = scalars.learning_rate;
-  block.momentum = scalars.momentum;
-  block.beta1 = scalars.beta1;
-  block.beta2 = scalars.beta2;
-  block.epsilon = scalars.epsilon;
-  const double steps = static_cast<double>(scalars.step + 1);
-  block.correction1 = static_cast<float>(1 - std::pow(static_cast<double>(scalars.beta1), steps));
-  block.correction2 = static_cast<float>(1 - std::pow(static_cast<double>(scalars.beta2), steps));
-  block.weight_decay = scalars.weight_decay;
-  block.clip_norm = scalars.clip_norm;
-  block.label_smoothing = scalars.label_smoothing;
-  block.adamw = scalars.optimizer == OptimizerKind::kAdamW;
-  block.nesterov = scalars.nesterov;
-  block.flip = scalars.flip;
-  block.shift = scalars.shift;
-  block.cutout = scalars.cutout;
-  return block;
-}
-
 }  // namespace
 
 CudaProgram::CudaProgram(const Graph& graph, ProgramOptions options)
-    : graph_(graph), options_(std::move(options)), layout_(graph_), inputs_(LayOutInputs(graph_)) {
+    : graph_(graph),
+      options_(std::move(options)),
+      layout_(graph_),
+      libraries_(options_.libraries ? Libraries::Open(stream_.get(), options_.cache_folder)
+                                    : nullptr),
+      table_(graph_),
+      data_(options_.backend, graph_.values[0], graph_.batch_size, options_.data_bytes_max) {
+  try {
+    Lower();
+  } catch (const Error&) {
+    TellLoss();
+    throw;
+  }
+}
+
+void CudaProgram::Lower() {
   CheckDeviceMemory(options_.backend,
                     LeastBytes(graph_, layout_, Plan(options_.precision).element_bytes()));
   Sized training = MakePlan(graph_.batch_size, Mode::kTraining);
   Sized evaluation = MakePlan(graph_.batch_size, Mode::kEvaluation);
   Allocate(std::max(training.plan.transient_bytes(), evaluation.plan.transient_bytes()));
-  // Whatever a kernel refuses, it refuses now: the captured steps are thrown away.
-  for (const auto& [sized, mode] :
-       {std::pair(&training, Mode::kTraining), std::pair(&evaluation, Mode::kEvaluation)}) {
-    Call call = CallOf(*sized, mode);
-    call.pixels = reinterpret_cast<const uint8_t*>(memory_.data());
-    call.labels = reinterpret_cast<const int32_t*>(memory_.data());
-    StepGraph(stream_, [&] { Enqueue(*sized, call); });
-  }
-  plans_.emplace(std::pair(graph_.batch_size, Mode::kTraining), std::move(training));
-  plans_.emplace(std::pair(graph_.batch_size, Mode::kEvaluation), std::move(evaluation));
-}
-
-CudaProgram::Inputs CudaProgram::LayOutInputs(const Graph& graph) {
-  Inputs inputs;
-  inputs.rates = RoundUp(sizeof(StepBlock));
-  inputs.indices = inputs.rates + RoundUp(DropoutCount(graph) * sizeof(DropoutRate));
-  inputs.bytes = inputs.indices + int64_t{graph.batch_size} * sizeof(int32_t);
-  return inputs;
+  // Whatever a kernel refuses, it refuses now.
+  Add(std::move(training), graph_.batch_size, Mode::kTraining);
+  Add(std::move(evaluation), graph_.batch_size, Mode::kEvaluation);
+  fingerprint_ = Describe();
 }
 
 void CudaProgram::Allocate(int64_t transient_bytes) {
@@ -135,14 +79,15 @@ void CudaProgram::Allocate(int64_t transient_bytes) {
     statistics_ = carver.Take<float>(layout_.statistics().count());
     spans_.copy = low ? carver.Take<bf16>(count) : nullptr;
     decays_ = carver.Take<uint8_t>(static_cast<int64_t>(layout_.decays().size()));
-    table_ = carver.Take<float>(256 * graph_.values[0].channels);
-    device_inputs_ = carver.Take<char>(inputs_.bytes);
-    device_outputs_ = carver.Take<Outputs>(1);
+    normalisation_ = carver.Take<float>(256 * graph_.values[0].channels);
+    table_.PlaceAt(carver.Take<char>(table_.device_bytes()));
     transient_ = carver.Take<char>(transient_bytes);
     return carver.bytes();
   };
   const int64_t bytes = carve(nullptr);
-  CheckDeviceMemory(options_.backend, bytes);
+  CheckDeviceMemory(options_.backend,
+                    bytes + ImageStream::LeastBytes(graph_.values[0], graph_.batch_size) +
+                        DeviceReserve(DeviceMemoryNow().total));
   memory_ = DeviceMemory(options_.backend, bytes);
   carve(memory_.data());
   spans_.gradients = gradients_;
@@ -150,18 +95,16 @@ void CudaProgram::Allocate(int64_t transient_bytes) {
   // State, gradients that no step writes, and what lies between tensors are zero.
   CheckCuda(cudaMemsetAsync(memory_.data(), 0, static_cast<size_t>(bytes), stream_.get()),
             "clearing the device's memory");
-  Write(stream_, layout_.decays(), decays_);
-  host_inputs_ = PinnedMemory(inputs_.bytes);
-  host_outputs_ = PinnedMemory(sizeof(Outputs));
+  CopyToDevice(stream_, layout_.decays().data(), static_cast<int64_t>(layout_.decays().size()),
+               decays_);
   host_logits_ = PinnedMemory(int64_t{graph_.batch_size} * graph_.classes * sizeof(float));
-  std::memset(host_inputs_.data(), 0, static_cast<size_t>(inputs_.bytes));
   const std::vector<float> zeros(graph_.values[0].channels, 0.0f);
   const std::vector<float> ones(graph_.values[0].channels, 1.0f);
   SetNormalisation(zeros, ones);
 }
 
 CudaProgram::Sized CudaProgram::MakePlan(int batch, Mode mode) const {
-  Sized sized{Plan(options_.precision), {}, {}, {}};
+  Sized sized{Plan(options_.precision, libraries_.get()), {}, {}, {}};
   Builder builder(graph_, layout_, batch, mode == Mode::kTraining, sized.plan);
   builder.Build();
   sized.plan.Finish(options_.guard_bytes);
@@ -172,41 +115,44 @@ CudaProgram::Sized CudaProgram::MakePlan(int batch, Mode mode) const {
 CudaProgram::Sized& CudaProgram::PlanFor(int batch, Mode mode) {
   const auto found = plans_.find({batch, mode});
   if (found != plans_.end()) return found->second;
-  Sized sized = MakePlan(batch, mode);
+  try {
+    return Add(MakePlan(batch, mode), batch, mode);
+  } catch (const Error&) {
+    TellLoss();
+    throw;
+  }
+}
+
+// NVIDIA's libraries have no word for a device that is lost: the stream has.
+void CudaProgram::TellLoss() const { stream_.Synchronize(); }
+
+CudaProgram::Sized& CudaProgram::Add(Sized sized, int batch, Mode mode) {
   const int64_t shared = memory_.data() + memory_.bytes() - transient_;
   if (sized.plan.transient_bytes() > shared) {
     sized.own = DeviceMemory(options_.backend, sized.plan.transient_bytes());
   }
-  return plans_.emplace(std::pair(batch, mode), std::move(sized)).first->second;
-}
-
-const CudaProgram::Resident& CudaProgram::Upload(const ImageSet& images) {
-  for (const auto& resident : sets_) {
-    if (SameSet(resident->set, images)) return *resident;
+  const bool training = mode == Mode::kTraining;
+  // What a library does when a plan first runs (loads kernels, allocates, fills what is its own) is
+  // no part of the step: the capture must not record it. The gradients are the last step's or none.
+  sized.plan.EnqueueLibrarySteps(CallOf(sized, mode));
+  if (training) {
+    CheckCuda(cudaMemsetAsync(gradients_, 0, spans_.count * sizeof(float), stream_.get()),
+              "clearing the gradients");
   }
-  auto resident = std::make_unique<Resident>();
-  resident->set = images;
-  const int64_t pixels = static_cast<int64_t>(images.pixels.size_bytes());
-  const int64_t labels = static_cast<int64_t>(images.labels.size_bytes());
-  resident->pixels = DeviceMemory(options_.backend + ": the images", pixels);
-  resident->labels = DeviceMemory(options_.backend + ": the labels", labels);
-  CopyToDevice(stream_, images.pixels.data(), pixels, resident->pixels.data());
-  CopyToDevice(stream_, images.labels.data(), labels, resident->labels.data());
-  sets_.push_back(std::move(resident));
-  return *sets_.back();
+  stream_.Synchronize();
+  sized.step.emplace(stream_, [&] {
+    table_.EnqueueBegin(batch, stream_.get());
+    sized.plan.Enqueue(CallOf(sized, mode));
+    table_.EnqueueEnd(training, stream_.get());
+  });
+  return plans_.emplace(std::pair(batch, mode), std::move(sized)).first->second;
 }
 
 Call CudaProgram::CallOf(const Sized& sized, Mode mode) const {
   Call call;
   call.stream = stream_.get();
-  call.indices = reinterpret_cast<const int32_t*>(device_inputs_ + inputs_.indices);
-  call.table = table_;
-  if (mode == Mode::kTraining) {
-    call.step = reinterpret_cast<const StepBlock*>(device_inputs_);
-    call.rates = reinterpret_cast<const DropoutRate*>(device_inputs_ + inputs_.rates);
-  }
-  call.loss = &device_outputs_->loss;
-  call.norm = &device_outputs_->norm;
+  table_.SetPlaces(mode == Mode::kTraining, call);
+  call.table = normalisation_;
   call.spans = spans_;
   call.gradients = gradients_;
   call.statistics = statistics_;
@@ -216,167 +162,23 @@ Call CudaProgram::CallOf(const Sized& sized, Mode mode) const {
   return call;
 }
 
-void CudaProgram::Enqueue(const Sized& sized, const Call& call) const {
-  CheckCuda(cudaMemcpyAsync(device_inputs_, host_inputs_.data(), static_cast<size_t>(inputs_.bytes),
-                            cudaMemcpyHostToDevice, stream_.get()),
-            "copying a step's inputs");
-  sized.plan.Enqueue(call);
-  CheckCuda(cudaMemcpyAsync(host_outputs_.data(), device_outputs_, sizeof(Outputs),
-                            cudaMemcpyDeviceToHost, stream_.get()),
-            "copying a step's outputs");
-}
-
-const CudaProgram::Sized& CudaProgram::Run(Mode mode, const ImageSet& images,
-                                           std::span<const int32_t> indices) {
-  const Resident& resident = Upload(images);
-  Sized& sized = PlanFor(static_cast<int>(indices.size()), mode);
-  std::memcpy(host_inputs_.data() + inputs_.indices, indices.data(), indices.size_bytes());
-  auto graph = sized.graphs.find(&resident);
-  if (graph == sized.graphs.end()) {
-    Call call = CallOf(sized, mode);
-    call.pixels = reinterpret_cast<const uint8_t*>(resident.pixels.data());
-    call.labels = reinterpret_cast<const int32_t*>(resident.labels.data());
-    StepGraph captured(stream_, [&] { Enqueue(sized, call); });
-    graph = sized.graphs.emplace(&resident, std::move(captured)).first;
-  }
-  graph->second.Launch(stream_);
-  return sized;
-}
-
-void CudaProgram::WriteScalars(const StepScalars& scalars) {
-  const StepBlock block = MakeBlock(scalars);
-  std::memcpy(host_inputs_.data(), &block, sizeof block);
-  auto* rates = reinterpret_cast<DropoutRate*>(host_inputs_.data() + inputs_.rates);
-  for (const Op& op : graph_.ops) {
-    if (op.kind != OpKind::kDropout) continue;
-    const float rate = scalars.dropout_rates[op.dropout];
-    rates[op.dropout] = {DropoutThreshold(rate), 1.0f / (1.0f - rate)};
-  }
-}
-
-StepResult CudaProgram::TrainStep(const ImageSet& images, std::span<const int32_t> indices,
-                                  const StepScalars& scalars) {
-  CheckBatch(graph_, images, indices);
-  CheckScalars(graph_, scalars);
-  WriteScalars(scalars);
-  Run(Mode::kTraining, images, indices);
-  const Outputs outputs = TakeOutputs();
-  return {outputs.loss.loss_sum / static_cast<double>(indices.size()), outputs.loss.correct,
-          outputs.norm};
-}
-
-EvaluationResult CudaProgram::Evaluate(const ImageSet& images, std::span<const int32_t> indices,
-                                       std::span<float> logits) {
-  CheckBatch(graph_, images, indices);
-  CheckLogits(graph_, indices, logits);
-  const Sized& sized = Run(Mode::kEvaluation, images, indices);
-  if (!logits.empty()) ReadLogits(sized, logits);
-  const Outputs outputs = TakeOutputs();
-  return {outputs.loss.loss_sum, outputs.loss.correct};
-}
-
-CudaProgram::Outputs CudaProgram::TakeOutputs() const {
-  stream_.Synchronize();
-  Outputs outputs;
-  std::memcpy(&outputs, host_outputs_.data(), sizeof outputs);
-  return outputs;
-}
-
-void CudaProgram::ReadLogits(const Sized& sized, std::span<float> logits) const {
-  const char* device = sized.plan.At<char>(CallOf(sized, Mode::kEvaluation), sized.logits);
-  const int64_t count = static_cast<int64_t>(logits.size());
-  CopyToHost(stream_, device, count * sized.plan.element_bytes(), host_logits_.data());
-  if (options_.precision == Precision::kBf16) {
-    const bf16* values = reinterpret_cast<const bf16*>(host_logits_.data());
-    std::transform(values, values + count, logits.begin(), [](bf16 v) { return ToFloat(v); });
-  } else {
-    std::memcpy(logits.data(), host_logits_.data(), logits.size_bytes());
-  }
-}
-
-void CudaProgram::SetNormalisation(std::span<const float> mean,
-                                   std::span<const float> inverse_std) {
-  CheckNormalisation(graph_, mean, inverse_std);
-  Write(stream_, NormalisationTable(mean, inverse_std), table_);
-}
-
-void CudaProgram::ReadSpan(const DeviceSpan& span, const float* device,
-                           std::span<float> canonical) const {
-  std::vector<float> values(span.count());
-  CopyToHost(stream_, device, static_cast<int64_t>(values.size() * sizeof(float)), values.data());
-  span.ToCanonical(values, canonical);
-}
-
-void CudaProgram::WriteState(const ProgramState& state) {
-  CheckState(graph_, state);
-  const std::vector<float> parameters = layout_.parameters().ToDevice(state.parameters);
-  Write(stream_, parameters, spans_.parameters);
-  Write(stream_, layout_.parameters().ToDevice(state.moment1), spans_.moment1);
-  Write(stream_, layout_.parameters().ToDevice(state.moment2), spans_.moment2);
-  Write(stream_, layout_.statistics().ToDevice(state.statistics), statistics_);
-  if (spans_.copy == nullptr) return;
-  std::vector<bf16> low(parameters.size());
-  std::transform(parameters.begin(), parameters.end(), low.begin(), ToBf16);
-  Write(stream_, low, spans_.copy);
-}
-
-void CudaProgram::ReadState(ProgramState& state) const {
-  state.parameters.resize(graph_.parameter_count);
-  state.moment1.resize(graph_.parameter_count);
-  state.moment2.resize(graph_.parameter_count);
-  state.statistics.resize(graph_.statistic_count);
-  ReadSpan(layout_.parameters(), spans_.parameters, state.parameters);
-  ReadSpan(layout_.parameters(), spans_.moment1, state.moment1);
-  ReadSpan(layout_.parameters(), spans_.moment2, state.moment2);
-  ReadSpan(layout_.statistics(), statistics_, state.statistics);
-}
-
-void CudaProgram::ReadGradients(std::span<float> gradients) const {
-  CheckGradients(graph_, gradients);
-  ReadSpan(layout_.parameters(), gradients_, gradients);
+const Plan& CudaProgram::FullStep() const {
+  return plans_.at({graph_.batch_size, Mode::kTraining}).plan;
 }
 
 int64_t CudaProgram::MemoryBytes() const {
-  int64_t bytes = memory_.bytes();
+  int64_t bytes = memory_.bytes() + data_.bytes();
   for (const auto& [key, sized] : plans_) bytes += sized.own.bytes();
-  for (const auto& resident : sets_) bytes += resident->pixels.bytes() + resident->labels.bytes();
   return bytes;
 }
 
-std::string CudaProgram::Fingerprint() const {
-  return options_.backend + " " + PrecisionName(options_.precision) + " " + DescribeDevice() +
-         " plan=" + plans_.at({graph_.batch_size, Mode::kTraining}).plan.Hash();
+std::string CudaProgram::Describe() const {
+  std::string text = options_.backend + " " + PrecisionName(options_.precision) + " ";
+  text += DescribeDevice() + " ";
+  if (libraries_ != nullptr) text += libraries_->Describe() + " ";
+  return text + "plan=" + FullStep().Hash();
 }
 
-void CudaProgram::PoisonScratch() {
-  // All bits set: NaN as float, double and bf16, and no place in any pool's window.
-  auto poison = [&](char* memory, int64_t bytes) {
-    CheckCuda(cudaMemsetAsync(memory, 0xff, static_cast<size_t>(bytes), stream_.get()),
-              "poisoning the scratch memory");
-  };
-  poison(transient_, memory_.data() + memory_.bytes() - transient_);
-  poison(reinterpret_cast<char*>(device_outputs_), sizeof(Outputs));
-  for (const auto& [key, sized] : plans_) {
-    if (sized.own.data() != nullptr) poison(sized.own.data(), sized.own.bytes());
-  }
-  stream_.Synchronize();
-}
-
-bool CudaProgram::GuardsAreWhole() const {
-  const Plan& plan = plans_.at({graph_.batch_size, Mode::kTraining}).plan;
-  std::vector<unsigned char> bytes(plan.transient_bytes());
-  CopyToHost(stream_, transient_, static_cast<int64_t>(bytes.size()), bytes.data());
-  for (const Plan::Guard& guard : plan.Guards()) {
-    const auto first = bytes.begin() + guard.offset;
-    if (std::any_of(first, first + guard.bytes, [](unsigned char b) { return b != 0xff; })) {
-      return false;
-    }
-  }
-  return true;
-}
-
-std::vector<std::string> CudaProgram::StepNames() const {
-  return plans_.at({graph_.batch_size, Mode::kTraining}).plan.StepNames();
-}
+std::vector<std::string> CudaProgram::StepNames() const { return FullStep().StepNames(); }
 
 }  // namespace trainyard::kernels::cuda

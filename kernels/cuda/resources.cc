@@ -10,27 +10,40 @@ namespace trainyard::kernels::cuda {
 
 std::string DescribeDevice() {
 #if defined(TRAINYARD_CUDA_EMULATION)
-  return "emulated machine";
+  return DeviceName();
 #else
-  int device = 0, driver = 0, runtime = 0;
-  cudaDeviceProp properties;
+  int device = 0, driver = 0, runtime = 0, major = 0, minor = 0;
   CheckCuda(cudaGetDevice(&device), "asking for the device");
-  CheckCuda(cudaGetDeviceProperties(&properties, device), "asking for the device's properties");
+  CheckCuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+            "asking for the device's capability");
+  CheckCuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
+            "asking for the device's capability");
   CheckCuda(cudaDriverGetVersion(&driver), "asking for the driver's version");
   CheckCuda(cudaRuntimeGetVersion(&runtime), "asking for the runtime's version");
-  return std::string(properties.name) + " sm_" + std::to_string(properties.major) +
-         std::to_string(properties.minor) + " driver=" + std::to_string(driver) +
-         " runtime=" + std::to_string(runtime);
+  return DeviceName() + " sm_" + std::to_string(major) + std::to_string(minor) +
+         " driver=" + std::to_string(driver) + " runtime=" + std::to_string(runtime);
 #endif
 }
 
-void CheckDeviceMemory(const std::string& what, int64_t bytes) {
+DeviceBytes DeviceMemoryNow() {
   size_t free = 0, total = 0;
   CheckCuda(cudaMemGetInfo(&free, &total), "asking for the device's memory");
-  if (bytes <= static_cast<int64_t>(free)) return;
-  throw Error(what + ": this network and batch size need " + std::to_string(bytes >> 20) +
-              " MiB, and the device has " + std::to_string(free >> 20) + " MiB free of " +
-              std::to_string(total >> 20) + " MiB; a smaller batch needs less");
+  return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
+}
+
+int64_t DeviceReserve(int64_t total_bytes) {
+  return std::min(total_bytes / 16, int64_t{1} << 30);
+}
+
+void CheckDeviceMemory(const std::string& what, int64_t bytes) {
+  const auto [free, total] = DeviceMemoryNow();
+  if (bytes <= free) return;
+  const std::string problem = what + ": this network and batch size need " +
+                              std::to_string(bytes >> 20) + " MiB, and the device has " +
+                              std::to_string(free >> 20) + " MiB free of " +
+                              std::to_string(total >> 20) + " MiB; a smaller batch needs less";
+  if (bytes > total) throw OutOfMemory(problem);
+  throw Unavailable(problem + "; others use the device now");
 }
 
 // What others do on the legacy stream must neither wait for steps nor break their capture.
@@ -42,6 +55,22 @@ Stream::~Stream() { cudaStreamDestroy(stream_); }
 
 void Stream::Synchronize() const {
   CheckCuda(cudaStreamSynchronize(stream_), "waiting for the device");
+}
+
+Event::Event() {
+  CheckCuda(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "making an event");
+}
+
+Event::~Event() { cudaEventDestroy(event_); }
+
+void Event::Record(const Stream& stream) {
+  CheckCuda(cudaEventRecord(event_, stream.get()), "recording an event");
+}
+
+void Event::Synchronize() const { CheckCuda(cudaEventSynchronize(event_), "waiting for an event"); }
+
+void Event::HoldBack(const Stream& stream) const {
+  CheckCuda(cudaStreamWaitEvent(stream.get(), event_, 0), "making a stream wait for an event");
 }
 
 DeviceMemory::DeviceMemory(const std::string& what, int64_t bytes)
@@ -83,7 +112,9 @@ PinnedMemory& PinnedMemory::operator=(PinnedMemory&& other) noexcept {
 }
 
 StepGraph::StepGraph(const Stream& stream, const std::function<void()>& enqueue) {
-  CheckCuda(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal),
+  // Relaxed: kernels that are first used here, ours and those of NVIDIA's libraries, are loaded on
+  // the way, which stricter modes may take for work that a capture would lose.
+  CheckCuda(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeRelaxed),
             "starting the capture of a step");
   cudaGraph_t captured = nullptr;
   try {

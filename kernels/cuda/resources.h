@@ -13,7 +13,16 @@ namespace trainyard::kernels::cuda {
 // runtime. "NVIDIA H100 80GB HBM3 sm_90 driver=13000 runtime=13000"
 std::string DescribeDevice();
 
-// Throws Error, starting with `what`, unless `bytes` of device memory are free.
+struct DeviceBytes {
+  int64_t free = 0, total = 0;
+};
+DeviceBytes DeviceMemoryNow();
+
+// What a program leaves free: for kernels and libraries that load when they are first used, and for
+// plans of smaller batches.
+int64_t DeviceReserve(int64_t total_bytes);
+
+// Throws OutOfMemory, starting with `what`, unless `bytes` of device memory are free.
 void CheckDeviceMemory(const std::string& what, int64_t bytes);
 
 class Stream {
@@ -29,11 +38,27 @@ class Stream {
   cudaStream_t stream_ = nullptr;
 };
 
+// A point in a stream's work. One that was never recorded has passed.
+class Event {
+ public:
+  Event();
+  ~Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  void Record(const Stream& stream);
+  void Synchronize() const;                   // the host waits
+  void HoldBack(const Stream& stream) const;  // what comes next on the stream waits
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
 // Memory of the device, aligned to 256 bytes. Its content is undefined.
 class DeviceMemory {
  public:
   DeviceMemory() = default;
-  DeviceMemory(const std::string& what, int64_t bytes);  // throws Error when it is not to be had
+  DeviceMemory(const std::string& what,
+               int64_t bytes);  // throws OutOfMemory when it is not to be had
   ~DeviceMemory();
   DeviceMemory(DeviceMemory&& other) noexcept;
   DeviceMemory& operator=(DeviceMemory&& other) noexcept;

@@ -1,5 +1,5 @@
 // What may change from step to step, as kernels read it from device memory: a captured step is
-// replayed with other values in this block, and nothing else.
+// replayed with other values in these, and nothing else.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,12 @@ namespace trainyard::kernels::cuda {
 struct DropoutRate {
   uint32_t threshold = 0;
   float scale = 1;
+};
+
+// Where the images lie that a batch is taken from.
+struct BatchSource {
+  const uint8_t* pixels = nullptr;  // bytes (images, channels, height, width)
+  const int32_t* labels = nullptr;  // (images)
 };
 
 // StepScalars (kernels/backend.h) without what kernels do not need, plus what would cost each

@@ -1,4 +1,5 @@
 // The memory functions of runtime.h.
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <iterator>
@@ -8,6 +9,7 @@
 
 #include "kernels/check.h"
 #include "kernels/cuda/emulation/capture.h"
+#include "kernels/cuda/emulation/faults.h"
 #include "kernels/cuda/emulation/runtime.h"
 #include "kernels/cuda/emulation/sanitizers.h"
 
@@ -30,6 +32,7 @@ class Allocations {
     std::memset(*memory, kPoison, bytes);
     const std::lock_guard lock(mutex_);
     bytes_[~reinterpret_cast<uintptr_t>(*memory)] = bytes;
+    total_ += bytes;
     return cudaSuccess;
   }
 
@@ -37,7 +40,12 @@ class Allocations {
     if (memory == nullptr) return cudaSuccess;
     {
       const std::lock_guard lock(mutex_);
-      const bool known = bytes_.erase(~reinterpret_cast<uintptr_t>(memory)) == 1;
+      const auto found = bytes_.find(~reinterpret_cast<uintptr_t>(memory));
+      const bool known = found != bytes_.end();
+      if (known) {
+        total_ -= found->second;
+        bytes_.erase(found);
+      }
 #if !defined(TRAINYARD_EMULATION_ASAN)  // which else tells where it was allocated and freed before
       if (!known) return cudaErrorInvalidValue;
 #else
@@ -46,6 +54,11 @@ class Allocations {
     }
     ::operator delete(memory, kAlignment);
     return cudaSuccess;
+  }
+
+  size_t total() {
+    const std::lock_guard lock(mutex_);
+    return total_;
   }
 
   bool Contain(const void* memory) {
@@ -58,6 +71,7 @@ class Allocations {
  private:
   std::mutex mutex_;
   std::map<uintptr_t, size_t> bytes_;
+  size_t total_ = 0;
 };
 
 // Never destroyed: other static objects may free memory later.
@@ -83,18 +97,27 @@ bool DirectionIsRight(const void* to, const void* from, cudaMemcpyKind kind) {
 using namespace trainyard::kernels::cuda::emulation;
 
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
-  *free_bytes = *total_bytes = static_cast<size_t>(trainyard::kernels::MemoryLimit());
+  if (const cudaError_t lost = NoteFault(); lost != cudaSuccess) return lost;
+  *total_bytes = device_bytes;
+  if (*total_bytes == 0) *total_bytes = static_cast<size_t>(trainyard::kernels::MemoryLimit());
+  *free_bytes = *total_bytes - std::min<size_t>(*total_bytes, Device().total());
   return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   if (const cudaError_t refused = RefuseInCapture(); refused != cudaSuccess) return refused;
+  const size_t limit = device_bytes, taken = Device().total();
+  if (limit != 0 && bytes + taken > limit) return Note(cudaErrorMemoryAllocation);
   return Note(Device().Allocate(memory, bytes));
 }
 
 cudaError_t cudaFree(void* memory) {
-  if (const cudaError_t refused = RefuseInCapture(); refused != cudaSuccess) return refused;
-  return Note(Device().Free(memory));
+  if (fault == cudaSuccess) {
+    if (const cudaError_t refused = RefuseInCapture(); refused != cudaSuccess) return refused;
+  }
+  FinishStreams();  // which CUDA does too
+  const cudaError_t freed = Note(Device().Free(memory));
+  return freed != cudaSuccess ? freed : NoteFault();
 }
 
 cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
@@ -103,8 +126,11 @@ cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned) {
 }
 
 cudaError_t cudaFreeHost(void* memory) {
-  if (const cudaError_t refused = RefuseInCapture(); refused != cudaSuccess) return refused;
-  return Note(PinnedHost().Free(memory));
+  if (fault == cudaSuccess) {
+    if (const cudaError_t refused = RefuseInCapture(); refused != cudaSuccess) return refused;
+  }
+  const cudaError_t freed = Note(PinnedHost().Free(memory));
+  return freed != cudaSuccess ? freed : NoteFault();
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {

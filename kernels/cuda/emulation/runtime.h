@@ -1,6 +1,6 @@
 // The part of the CUDA runtime that kernels and their callers use. Streams do at once what they are
-// told; while one captures, nothing runs and its graph grows. Memory is an exact allocation full of
-// NaN.
+// told, unless late_streams (schedule.h) says otherwise; while one captures, nothing runs and its
+// graph grows. Memory is an exact allocation full of NaN.
 //
 // Source: NVIDIA, "CUDA Runtime API", and the "CUDA C++ Programming Guide" on graphs.
 #pragma once
@@ -14,12 +14,34 @@ enum cudaError_t {
   cudaErrorMemoryAllocation = 2,
   cudaErrorInvalidConfiguration = 9,
   cudaErrorInvalidMemcpyDirection = 21,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorDevicesUnavailable = 46,
+  cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorDeviceUninitialized = 201,
+  cudaErrorECCUncorrectable = 214,
+  cudaErrorNvlinkUncorrectable = 220,
+  cudaErrorContained = 226,
   cudaErrorInvalidResourceHandle = 400,
   cudaErrorIllegalState = 401,
   cudaErrorNotReady = 600,
+  cudaErrorIllegalAddress = 700,
+  cudaErrorLaunchTimeout = 702,
+  cudaErrorContextIsDestroyed = 709,
+  cudaErrorAssert = 710,
+  cudaErrorHardwareStackError = 714,
+  cudaErrorIllegalInstruction = 715,
+  cudaErrorMisalignedAddress = 716,
+  cudaErrorInvalidAddressSpace = 717,
+  cudaErrorInvalidPc = 718,
+  cudaErrorLaunchFailure = 719,
+  cudaErrorSystemNotReady = 802,
+  cudaErrorMpsClientTerminated = 810,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureInvalidated = 901,
   cudaErrorStreamCaptureImplicit = 906,
+  cudaErrorExternalDevice = 911,
+  cudaErrorUnknown = 999,
 };
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);
@@ -114,7 +136,11 @@ namespace trainyard::kernels::cuda::emulation {
 
 // Does `work` now, or captures it.
 cudaError_t Enqueue(cudaStream_t stream, std::function<void()> work);
+// Does what late streams have not done yet.
+void FinishStreams();
 // Keeps `error` for cudaGetLastError, unless it is cudaSuccess.
 cudaError_t Note(cudaError_t error);
+// Likewise the fault that befell the machine (faults.h), if one did.
+cudaError_t NoteFault();
 
 }  // namespace trainyard::kernels::cuda::emulation

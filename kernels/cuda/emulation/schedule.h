@@ -22,6 +22,10 @@ struct Schedule {
 // What kernels launched from now on run under.
 inline Schedule schedule;
 
+// Streams do at once what they are told. While this is set, they do it late: when something waits
+// for it, or by chance before that, as far as events let them. For one OS thread.
+inline bool late_streams = false;
+
 // SplitMix64 (Steele, Lea and Flood, 2014): small, and good enough to choose who is next.
 class Random {
  public:

@@ -1,8 +1,9 @@
 // What each kernel reaches on this device: its error, its time, and the share of what the device
 // can do at most, measured in the same run.
-//   kernels_device_table FOLDER [--small]
+//   kernels_device_table FOLDER [--small|--peaks]
 // Writes device_table.md and device_table.json into FOLDER; exits 1 where a kernel is wrong.
 // --small: a few small shapes, for the emulated machine, where no time means anything.
+// --peaks: only what the device can do, into peaks.json.
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -22,6 +23,7 @@
 #include "tests/kernels/cuda/cases/loss.h"
 #include "tests/kernels/cuda/cases/optimizer.h"
 #include "tests/kernels/cuda/cases/pool.h"
+#include "tests/kernels/cuda/cases/step_ends.h"
 #include "tests/kernels/cuda/support/kernel_case.h"
 #include "tests/kernels/cuda/support/peaks.h"
 #include "tests/kernels/cuda/support/timing.h"
@@ -33,9 +35,9 @@ using Cases = std::vector<KernelCase>;
 
 // One family at a time, so that only its memory is taken.
 const std::vector<Cases (*)()> kFamilies = {
-    AugmentBatchTableCases, FirstConvTableCases,   ConvTableCases, DepthwiseTableCases,
-    BatchNormTableCases,    ElementwiseTableCases, PoolTableCases, DropoutTableCases,
-    LossTableCases,         OptimizerTableCases,
+    AugmentBatchTableCases, FirstConvTableCases,   ConvTableCases,     DepthwiseTableCases,
+    BatchNormTableCases,    ElementwiseTableCases, PoolTableCases,     DropoutTableCases,
+    LossTableCases,         OptimizerTableCases,   StepEndsTableCases,
 };
 
 Cases SmallCases() {
@@ -142,6 +144,14 @@ void Write(const std::filesystem::path& path, const std::string& text) {
   if (!file) throw std::runtime_error("cannot write " + path.string());
 }
 
+void WritePeaks(const std::filesystem::path& folder) {
+  std::filesystem::create_directories(folder);
+  const Device device = DescribeDevice();
+  const Peaks peaks = MeasurePeaks(kEmulated);
+  std::printf("%s", Heading(device, peaks).c_str());
+  Write(folder / "peaks.json", Json(device, peaks, {}));
+}
+
 int Main(const std::filesystem::path& folder, bool small) {
   std::filesystem::create_directories(folder);
   const Device device = DescribeDevice();
@@ -182,11 +192,16 @@ int Main(const std::filesystem::path& folder, bool small) {
 
 int main(int argc, char** argv) {
   const bool small = argc == 3 && std::strcmp(argv[2], "--small") == 0;
-  if (argc != 2 && !small) {
-    std::fprintf(stderr, "usage: kernels_device_table FOLDER [--small]\n");
+  const bool peaks = argc == 3 && std::strcmp(argv[2], "--peaks") == 0;
+  if (argc != 2 && !small && !peaks) {
+    std::fprintf(stderr, "usage: kernels_device_table FOLDER [--small|--peaks]\n");
     return 2;
   }
   try {
+    if (peaks) {
+      trainyard::kernels::cuda::testing::WritePeaks(argv[1]);
+      return 0;
+    }
     return trainyard::kernels::cuda::testing::Main(argv[1], small);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());

@@ -1,5 +1,5 @@
-// Activations, additions and biases give what plain loops give, whatever the count, in place too,
-// and in an order of sums that no schedule changes.
+// Activations, additions, biases and changes of type give what plain loops give, whatever the
+// count, in place too, and in an order of sums that no schedule changes.
 #include "tests/kernels/cuda/cases/elementwise.h"
 
 #include <gtest/gtest.h>
@@ -94,6 +94,14 @@ TYPED_TEST(Elementwise, BiasesOfManyRowsOrChannels) {
   }
 }
 
+TEST(ElementwiseNumbers, WidenedAsTheyAreWhateverTheCount) {
+  Draw draw(7);
+  for (const int count : {1, 3, 4, draw.Between(5, 40), draw.Between(1020, 1030),
+                          draw.Between(2000, 5000)}) {
+    EXPECT_EQ(Problem(WidenBf16Case(count, 8)), "");
+  }
+}
+
 TEST(ElementwiseNumbers, NanGoesThrough) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const Shared<float> x = Upload<float>({nan, 1, -1, 2, nan}), y = Allocate<float>(5);
@@ -126,6 +134,13 @@ TEST(ElementwiseRefusals, SayWhatWasFound) {
               ActivationForward(a, {true, -0.5f}, 4, a, nullptr);
             }),
             "ActivationForward: slope -0.500000, expected at least 0 and below 1");
+  auto* const narrow = reinterpret_cast<bf16*>(a);
+  EXPECT_EQ(Refusal([&] { WidenBf16(narrow, -1, a, nullptr); }).substr(0, 35),
+            "WidenBf16: -1 elements, expected 1 ");
+  EXPECT_EQ(Refusal([&] { WidenBf16(narrow + 1, 4, a, nullptr); }),
+            "WidenBf16: x is not aligned to 16 bytes");
+  EXPECT_EQ(Refusal([&] { WidenBf16(narrow, 4, off, nullptr); }),
+            "WidenBf16: y is not aligned to 16 bytes");
   EXPECT_EQ(Refusal([&] { BiasForward(a, a, kRelu, 4, 0, a, nullptr); }),
             "BiasForward: 0 channels, expected 1 to 16777216");
   EXPECT_EQ(Refusal([&] { BiasForward(a, a, kRelu, 0, 1, a, nullptr); }),

@@ -20,12 +20,11 @@ namespace {
 
 using cuda::CudaProgram;
 using cuda::MakeCudaBackend;
-using cuda::Precision;
 using cuda::testing::kScheduleCount;
 using cuda::testing::WithSchedule;
 
 std::unique_ptr<Program> Lowered(const Graph& graph, Precision precision = Precision::kFp32) {
-  return MakeCudaBackend(precision)->Lower(graph);
+  return MakeCudaBackend({.precision = precision, .libraries = false})->Lower(graph);
 }
 
 TEST(ProgramSteps, TwoRunsAndEveryScheduleGiveTheSameBytes) {
@@ -59,7 +58,8 @@ TEST(ProgramSteps, StayInsideTheirBuffers) {
   for (int seed = 4000; seed < 4010; ++seed) graphs.push_back(RandomGraph(seed));
   for (const Graph& graph : graphs) {
     for (Precision precision : {Precision::kFp32, Precision::kBf16}) {
-      CudaProgram program(graph, {"guarded", precision, 512});
+      CudaProgram program(graph,
+                          {.backend = "guarded", .precision = precision, .guard_bytes = 512});
       const Images images(graph, graph.batch_size, 5);
       const std::vector<float> rates(graph.ops.size(), 0.25f);
       program.WriteState(RandomState(graph, 3));
@@ -189,7 +189,8 @@ TEST(ProgramSteps, AreFusedWhereNothingElseReads) {
 TEST(ProgramSteps, FingerprintsTellPrecisionAndPlan) {
   const Graph graph = ResidualNet(2, 4);
   const std::string fp32 = Lowered(graph)->Fingerprint();
-  const std::string backend = MakeCudaBackend(Precision::kFp32)->name();
+  const std::string backend =
+      MakeCudaBackend({.precision = Precision::kFp32, .libraries = false})->name();
   EXPECT_THAT(fp32, ::testing::MatchesRegex(backend + " fp32 .+ plan=[0-9a-f]{16}"));
   EXPECT_EQ(Lowered(graph)->Fingerprint(), fp32);
   EXPECT_NE(Lowered(ResidualNet(3, 4))->Fingerprint(), fp32);

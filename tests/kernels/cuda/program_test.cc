@@ -20,19 +20,28 @@ namespace trainyard::kernels::testing {
 namespace {
 
 using cuda::MakeCudaBackend;
-using cuda::Precision;
 
 std::unique_ptr<Program> Lowered(const Graph& graph) {
-  return MakeCudaBackend(Precision::kFp32)->Lower(graph);
+  return MakeCudaBackend({.precision = Precision::kFp32, .libraries = false})->Lower(graph);
 }
 
-const BackendUnderTest kFp32 = {"fp32", [] { return MakeCudaBackend(Precision::kFp32); }};
-const BackendUnderTest kBf16 = {"bf16", [] { return MakeCudaBackend(Precision::kBf16); }};
+// Our kernels alone, or NVIDIA's libraries where they take a layer (and the build has them).
+BackendUnderTest Under(Precision precision, bool libraries) {
+  return {std::string(PrecisionName(precision)) + (libraries ? "_libraries" : ""),
+          [=] { return MakeCudaBackend({.precision = precision, .libraries = libraries}); }};
+}
+const BackendUnderTest kFp32 = Under(Precision::kFp32, false);
+const BackendUnderTest kFp32Libraries = Under(Precision::kFp32, true);
 
-INSTANTIATE_TEST_SUITE_P(Cuda, EveryBackend, ::testing::Values(kFp32, kBf16), NameOf);
-INSTANTIATE_TEST_SUITE_P(Cuda, AgreesWithReference, ::testing::Values(kFp32), NameOf);
+INSTANTIATE_TEST_SUITE_P(Cuda, EveryBackend,
+                         ::testing::Values(kFp32, kFp32Libraries, Under(Precision::kBf16, false),
+                                           Under(Precision::kBf16, true)),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Cuda, AgreesWithReference, ::testing::Values(kFp32, kFp32Libraries),
+                         NameOf);
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomGraphs,
-                         ::testing::Combine(::testing::Values(kFp32), ::testing::Range(0, kShards)),
+                         ::testing::Combine(::testing::Values(kFp32, kFp32Libraries),
+                                            ::testing::Range(0, kShards)),
                          ShardOf);
 
 TEST(Program, ResidualNetAgreesWithTheReference) {
@@ -50,7 +59,7 @@ TEST(Program, EveryOpAgreesWithTheReference) {
 #if defined(TRAINYARD_WITH_ONEDNN)
 // Two steps and an evaluation: loss, gradients and updated state tensor by tensor, logits.
 TEST(Program, EveryLayerAgreesWithTheCpuBackend) {
-  const std::unique_ptr<Backend> backend = kFp32.make(), cpu = MakeBackend("cpu", 2);
+  const std::unique_ptr<Backend> backend = kFp32.make(), cpu = MakeBackend({"cpu", 2});
   for (const Graph& graph : {EveryOpNet(5), ResidualNet(4, 8), SeparableNet(4, 8), KerasCnn(2)}) {
     for (bool adamw : {false, true}) {
       ExpectAgreement(*backend, *cpu, graph, graph.batch_size, adamw);
@@ -84,19 +93,21 @@ Computed Compute(Backend& backend, const Graph& graph) {
 
 void ExpectAgreementWithin(double tolerance, const Graph& graph, Precision precision) {
 #if defined(TRAINYARD_WITH_ONEDNN)
-  const std::unique_ptr<Backend> yardstick = MakeBackend("cpu", 2);
+  const std::unique_ptr<Backend> yardstick = MakeBackend({"cpu", 2});
 #else
-  const std::unique_ptr<Backend> yardstick = MakeBackend("reference", 0);
+  const std::unique_ptr<Backend> yardstick = MakeBackend({"reference", 0});
 #endif
-  const std::unique_ptr<Backend> backend = MakeCudaBackend(precision);
-  SCOPED_TRACE("within " + std::to_string(tolerance) + "\n" + Describe(graph));
-  const Computed found = Compute(*backend, graph), expected = Compute(*yardstick, graph);
-  EXPECT_NEAR(found.result.loss, expected.result.loss, tolerance * expected.result.loss);
-  EXPECT_NEAR(found.result.gradient_norm, expected.result.gradient_norm,
-              tolerance * expected.result.gradient_norm);
-  ExpectSpansClose(graph, "gradients", found.gradients, expected.gradients, tolerance);
-  ExpectClose("logits", found.logits.data(), expected.logits.data(),
-              static_cast<int64_t>(found.logits.size()), 0, tolerance);
+  const Computed expected = Compute(*yardstick, graph);
+  for (const BackendUnderTest& under : {Under(precision, false), Under(precision, true)}) {
+    SCOPED_TRACE(under.name + " within " + std::to_string(tolerance) + "\n" + Describe(graph));
+    const Computed found = Compute(*under.make(), graph);
+    EXPECT_NEAR(found.result.loss, expected.result.loss, tolerance * expected.result.loss);
+    EXPECT_NEAR(found.result.gradient_norm, expected.result.gradient_norm,
+                tolerance * expected.result.gradient_norm);
+    ExpectSpansClose(graph, "gradients", found.gradients, expected.gradients, tolerance);
+    ExpectClose("logits", found.logits.data(), expected.logits.data(),
+                static_cast<int64_t>(found.logits.size()), 0, tolerance);
+  }
 }
 
 // With kinks, the comparison says only that no layer is lost (see WithoutKinks).
@@ -171,7 +182,7 @@ TEST(Program, LearnsWhatTheReferenceLearns) {
   scalars.momentum = 0.9f;
   std::vector<int64_t> correct;
   const std::unique_ptr<Program> emulated = Lowered(graph);
-  const std::unique_ptr<Program> reference = MakeBackend("reference", 0)->Lower(graph);
+  const std::unique_ptr<Program> reference = MakeBackend({"reference", 0})->Lower(graph);
   for (Program* program : {emulated.get(), reference.get()}) {
     program->WriteState(RandomState(graph, 1));
     for (scalars.step = 0; scalars.step < 40; ++scalars.step) {

@@ -16,12 +16,12 @@ namespace trainyard::kernels::testing {
 namespace {
 
 using cuda::MakeCudaBackend;
-using cuda::Precision;
 using cuda::testing::kSmallShapes;
 
 void ExpectAgreementWithReference(const Graph& graph) {
-  const std::unique_ptr<Backend> backend = MakeCudaBackend(Precision::kFp32);
-  const std::unique_ptr<Backend> reference = MakeBackend("reference", 0);
+  const std::unique_ptr<Backend> backend =
+      MakeCudaBackend({.precision = Precision::kFp32, .libraries = false});
+  const std::unique_ptr<Backend> reference = MakeBackend({"reference", 0});
   ExpectAgreement(*backend, *reference, graph, graph.batch_size, true);
 }
 
@@ -44,7 +44,8 @@ TEST(WholeStep, OnTensorCoresGivesFiniteGradients) {
     const Images images(graph, graph.batch_size, 5);
     const std::vector<float> rates(graph.ops.size(), 0.25f);
     for (Precision precision : {Precision::kTf32, Precision::kBf16}) {
-      const std::unique_ptr<Program> program = MakeCudaBackend(precision)->Lower(graph);
+      const std::unique_ptr<Program> program =
+          MakeCudaBackend({.precision = precision, .libraries = false})->Lower(graph);
       program->WriteState(RandomState(graph, 3));
       const StepResult result = program->TrainStep(images.set, FirstIndices(graph.batch_size),
                                                    LivelyScalars(rates, false));

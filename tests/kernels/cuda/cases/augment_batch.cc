@@ -61,6 +61,7 @@ KernelCase AugmentBatchCase(const ImageBatch& shape, const StepBlock* step, uint
     }
   }
   const auto from = Upload(pixels);
+  const auto source = Upload(std::vector<BatchSource>{{from->data(), nullptr}});
   const auto which = Upload(indices);
   const auto values = Upload(table);
   const Shared<StepBlock> block = step == nullptr ? nullptr : Upload(std::vector{*step});
@@ -68,8 +69,8 @@ KernelCase AugmentBatchCase(const ImageBatch& shape, const StepBlock* step, uint
   KernelCase kernel;
   kernel.name = "AugmentBatch " + TypeName<T>() + " " + Describe(shape) +
                 (step == nullptr ? " evaluation" : "");
-  kernel.launch = [=](cudaStream_t stream) {
-    AugmentBatch(shape, from->data(), which->data(), values->data(),
+  kernel.launch = [=, keep = from](cudaStream_t stream) {
+    AugmentBatch(shape, source->data(), which->data(), values->data(),
                  block == nullptr ? nullptr : block->data(), x->data(), stream);
   };
   kernel.Expect("x", x, std::move(expected), 0);

@@ -102,6 +102,18 @@ KernelCase AddForwardCase(int64_t count, Activation activation, bool in_place, u
   return kernel;
 }
 
+KernelCase WidenBf16Case(int64_t count, uint64_t seed) {
+  const std::vector<bf16> x = Round<bf16>(Draw(seed).Normal(count));
+  KernelCase kernel;
+  kernel.name = "WidenBf16 " + std::to_string(count);
+  const Shared<bf16> in = Upload(x);
+  const Shared<float> out = Allocate<float>(count);
+  kernel.Expect("y", out, Widen(x));
+  kernel.launch = [=](cudaStream_t stream) { WidenBf16(in->data(), count, out->data(), stream); };
+  kernel.bytes = 6.0 * count;
+  return kernel;
+}
+
 template <typename T>
 KernelCase BiasForwardCase(int64_t rows, int channels, Activation activation, bool in_place,
                            uint64_t seed) {
@@ -164,6 +176,7 @@ std::vector<KernelCase> ElementwiseTableCases() {
       ActivationBackwardCase<bf16>(kRows * 64, relu, false, false, 2),
       AddForwardCase<float>(kRows * 64, relu, false, 3),
       AddForwardCase<bf16>(kRows * 64, relu, false, 4),
+      WidenBf16Case(512 * 3 * 3 * 512, 9),
       BiasForwardCase<bf16>(kRows, 64, relu, false, 5),
       BiasBackwardCase<float>(kRows, 64, relu, BiasGradient::kInPlace, 6),
       BiasBackwardCase<bf16>(kRows, 64, relu, BiasGradient::kInPlace, 7),

@@ -19,6 +19,8 @@ KernelCase ActivationBackwardCase(int64_t count, Activation activation, bool acc
 template <typename T>
 KernelCase AddForwardCase(int64_t count, Activation activation, bool in_place, uint64_t seed);
 
+KernelCase WidenBf16Case(int64_t count, uint64_t seed);
+
 template <typename T>
 KernelCase BiasForwardCase(int64_t rows, int channels, Activation activation, bool in_place,
                            uint64_t seed);

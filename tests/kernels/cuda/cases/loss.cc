@@ -60,6 +60,7 @@ KernelCase LossCase(const LossInput& input) {
   }
   const auto in = Upload(logits), out = input.in_place ? in : Allocate<T>(logits.size());
   const auto labels = Upload(input.labels), indices = Upload(input.indices);
+  const auto source = Upload(std::vector<BatchSource>{{nullptr, labels->data()}});
   StepBlock block;
   block.label_smoothing = input.smoothing;
   const Shared<StepBlock> step = input.evaluation ? nullptr : Upload(std::vector{block});
@@ -68,8 +69,8 @@ KernelCase LossCase(const LossInput& input) {
   KernelCase kernel;
   kernel.name = "SoftmaxCrossEntropy " + TypeName<T>() + " " + std::to_string(batch) + "x" +
                 std::to_string(classes) + (input.gradient ? "" : " without gradient");
-  kernel.launch = [=, write = input.gradient](cudaStream_t stream) {
-    SoftmaxCrossEntropy(batch, classes, in->data(), labels->data(), indices->data(),
+  kernel.launch = [=, write = input.gradient, keep = labels](cudaStream_t stream) {
+    SoftmaxCrossEntropy(batch, classes, in->data(), source->data(), indices->data(),
                         step == nullptr ? nullptr : step->data(), workspace->data(),
                         write ? out->data() : nullptr, result->data(), stream);
   };

@@ -2,9 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "kernels/backend.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/resources.h"
 #include "tests/kernels/cuda/support/device_array.h"
+#include "tests/kernels/cuda/support/schedules.h"
 
 namespace trainyard::kernels::cuda::testing {
 namespace {
@@ -177,6 +181,35 @@ TEST(Runtime, EventsTakeTheTime) {
   EXPECT_EQ(cudaEventDestroy(start), cudaSuccess);
   EXPECT_EQ(cudaEventDestroy(end), cudaSuccess);
   cudaGetLastError();
+}
+
+TEST(Runtime, LateStreamsDoWhatIsWaitedForAndSometimesNoMore) {
+  constexpr int kTries = 50;
+  const Stream first, second, third;
+  Event copied;
+  const PinnedMemory pinned(4);
+  const DeviceArray<int32_t> x(1), y(1), z(1);
+  const auto copy = [](const Stream& stream, const void* from, int32_t* to) {
+    ASSERT_EQ(cudaMemcpyAsync(to, from, 4, cudaMemcpyDefault, stream.get()), cudaSuccess);
+  };
+  int late = 0, overtaken = 0;
+  const WithLateStreams late_streams;
+  for (int32_t i = 1; i <= kTries; ++i) {
+    std::memcpy(pinned.data(), &i, 4);
+    copy(first, pinned.data(), x.data());
+    copied.Record(first);
+    late += *x.data() != i;  // the machine's device memory is the host's
+    copied.HoldBack(second);
+    copy(second, x.data(), y.data());
+    copy(third, x.data(), z.data());  // waits for nothing
+    third.Synchronize();
+    second.Synchronize();
+    EXPECT_EQ(*y.data(), i);
+    overtaken += *z.data() != i;
+  }
+  EXPECT_GT(late, 0);
+  EXPECT_LT(late, kTries);
+  EXPECT_GT(overtaken, 0);
 }
 
 }  // namespace

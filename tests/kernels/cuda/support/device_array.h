@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/cuda/check.h"
+#include "kernels/cuda/resources.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/types.h"
 
@@ -15,42 +16,39 @@ namespace trainyard::kernels::cuda::testing {
 template <typename T>
 class DeviceArray {
  public:
-  explicit DeviceArray(int64_t count) : count_(count) {
-    CheckCuda(cudaMalloc(&data_, count * sizeof(T)), "cudaMalloc");
+  explicit DeviceArray(int64_t count)
+      : memory_("a test's array", count * static_cast<int64_t>(sizeof(T))), count_(count) {
     Poison();
   }
   explicit DeviceArray(const std::vector<T>& values)
       : DeviceArray(static_cast<int64_t>(values.size())) {
     Write(values);
   }
-  ~DeviceArray() { cudaFree(data_); }
-  DeviceArray(const DeviceArray&) = delete;
-  DeviceArray& operator=(const DeviceArray&) = delete;
 
-  T* data() const { return data_; }
+  T* data() const { return reinterpret_cast<T*>(memory_.data()); }
   int64_t count() const { return count_; }
 
   // Every byte 0xff: NaN as float and bf16, -1 as an integer.
   void Poison() {
-    CheckCuda(cudaMemsetAsync(data_, 0xff, count_ * sizeof(T), nullptr), "cudaMemset");
+    CheckCuda(cudaMemsetAsync(data(), 0xff, count_ * sizeof(T), nullptr), "cudaMemset");
   }
   void Write(const std::vector<T>& values) {
     CheckCuda(
-        cudaMemcpyAsync(data_, values.data(), count_ * sizeof(T), cudaMemcpyHostToDevice, nullptr),
+        cudaMemcpyAsync(data(), values.data(), count_ * sizeof(T), cudaMemcpyHostToDevice, nullptr),
         "cudaMemcpy");
     CheckCuda(cudaDeviceSynchronize(), "cudaMemcpy");
   }
   std::vector<T> Read() const {
     std::vector<T> values(count_);
     CheckCuda(
-        cudaMemcpyAsync(values.data(), data_, count_ * sizeof(T), cudaMemcpyDeviceToHost, nullptr),
+        cudaMemcpyAsync(values.data(), data(), count_ * sizeof(T), cudaMemcpyDeviceToHost, nullptr),
         "cudaMemcpy");
     CheckCuda(cudaDeviceSynchronize(), "cudaMemcpy");
     return values;
   }
 
  private:
-  T* data_ = nullptr;
+  DeviceMemory memory_;
   int64_t count_;
 };
 

@@ -19,10 +19,15 @@ WithSchedule::WithSchedule(int number) {
 
 WithSchedule::~WithSchedule() { emulation::schedule = {}; }
 
+WithLateStreams::WithLateStreams() { emulation::late_streams = true; }
+WithLateStreams::~WithLateStreams() { emulation::late_streams = false; }
+
 #else
 
 WithSchedule::WithSchedule(int) {}
 WithSchedule::~WithSchedule() {}
+WithLateStreams::WithLateStreams() {}
+WithLateStreams::~WithLateStreams() {}
 
 #endif
 

@@ -16,4 +16,14 @@ class WithSchedule {
   WithSchedule& operator=(const WithSchedule&) = delete;
 };
 
+// While it lives, the emulated machine's streams do what they are told late and by chance, as far
+// as events and waits let them: what is not waited for shows.
+class WithLateStreams {
+ public:
+  WithLateStreams();
+  ~WithLateStreams();
+  WithLateStreams(const WithLateStreams&) = delete;
+  WithLateStreams& operator=(const WithLateStreams&) = delete;
+};
+
 }  // namespace trainyard::kernels::cuda::testing

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "cli/command.h"
 #include "cli/event_line.h"
@@ -60,15 +61,36 @@ std::string RenderPools(const v1::ListPoolsResponse& response, const Context& co
 
 // ---- Workers -----------------------------------------------------------------------------------
 
+// The attempt from the second on: the first says nothing more.
 std::string WorkText(const v1::Worker& worker) {
   if (worker.job() == 0) return "-";
-  return fmt::format("job {}, trial {}, attempt {}", worker.job(), worker.trial(),
-                     worker.attempt());
+  const std::string trial = fmt::format("job {}, trial {}", worker.job(), worker.trial());
+  return worker.attempt() > 1 ? fmt::format("{}, attempt {}", trial, worker.attempt()) : trial;
 }
 
-std::string GpuText(const v1::Worker& worker) {
-  if (!worker.gpu()) return "-";
-  return worker.gpu_memory_bytes() == 0 ? "yes" : FormatBytes(worker.gpu_memory_bytes());
+// "NVIDIA H100 80GB HBM3" without its maker, who makes them all; else what computes.
+std::string DeviceText(const v1::Worker& worker) {
+  if (!worker.has_gpu_device()) return CleanLine(worker.device(), 200);
+  const std::string name = CleanLine(worker.gpu_device().name(), 200);
+  constexpr std::string_view kMaker = "NVIDIA ";
+  return name.starts_with(kMaker) ? name.substr(kMaker.size()) : name;
+}
+
+// "12.3/79.6 GiB"; what its slot has where the worker does not say; "-" without a GPU.
+std::string GpuMemoryText(const v1::Worker& worker) {
+  if (!worker.has_gpu_device()) {
+    if (!worker.gpu()) return "-";
+    return worker.gpu_memory_bytes() == 0 ? "yes" : FormatBytes(worker.gpu_memory_bytes());
+  }
+  constexpr double kGiB = 1 << 30;
+  const std::string all = fmt::format("{:.1f} GiB", worker.gpu_device().memory_bytes() / kGiB);
+  if (!worker.has_gpu_use() || worker.gpu_use().memory_used_bytes() < 0) return all;
+  return fmt::format("{:.1f}/{}", worker.gpu_use().memory_used_bytes() / kGiB, all);
+}
+
+std::string BusyText(const v1::Worker& worker) {
+  if (!worker.has_gpu_use() || worker.gpu_use().busy_percent() < 0) return "-";
+  return fmt::format("{}%", worker.gpu_use().busy_percent());
 }
 
 // GPUs and labels have columns where a worker has some.
@@ -77,18 +99,25 @@ std::string RenderWorkers(const v1::ListWorkersResponse& response, const Context
   const auto any = [&](const auto& has) {
     return std::any_of(response.workers().begin(), response.workers().end(), has);
   };
-  const bool gpus = any([](const v1::Worker& worker) { return worker.gpu(); });
+  const bool gpus =
+      any([](const v1::Worker& worker) { return worker.gpu() || worker.has_gpu_device(); });
+  const bool devices = any([](const v1::Worker& worker) { return worker.has_gpu_device(); });
   const bool labels = any([](const v1::Worker& worker) { return !worker.labels().empty(); });
   std::vector<Table::Column> columns = {
       {"WORKER", true}, {"NAME", false, true}, {"POOL"}, {"DEVICE", false, true}};
-  if (gpus) columns.push_back({"GPU"});
+  if (gpus) columns.push_back({"GPU MEMORY"});
+  if (devices) columns.insert(columns.end(), {{"DRIVER", false, true}, {"BUSY", true}});
   if (labels) columns.push_back({"LABELS", false, true});
-  columns.insert(columns.end(), {{"STATE"}, {"AT WORK ON"}});
+  columns.insert(columns.end(), {{"STATE"}, {"AT WORK ON", false, true}});
   Table table(std::move(columns));
   for (const v1::Worker& worker : response.workers()) {
     std::vector<Cell> row = {std::to_string(worker.id()), CleanLine(worker.name(), 200),
-                             CleanLine(worker.pool(), 40), CleanLine(worker.device(), 200)};
-    if (gpus) row.push_back(GpuText(worker));
+                             CleanLine(worker.pool(), 40), DeviceText(worker)};
+    if (gpus) row.push_back(GpuMemoryText(worker));
+    if (devices) {
+      row.push_back(OrDash(CleanLine(worker.gpu_device().driver(), 40)));
+      row.push_back(BusyText(worker));
+    }
     if (labels) row.push_back(OrDash(LabelsText(worker.labels())));
     row.insert(row.end(), {StateCell(worker.state()), Cell(WorkText(worker))});
     table.Add(std::move(row));

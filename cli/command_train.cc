@@ -116,8 +116,7 @@ void AddTrain(CLI::App& app, Context& context) {
       "  trainyard train .                                     models come to ./trainyard-out\n"
       "  trainyard train . -o models --target 0.92 --budget trials=8,time=2h\n"
       "  trainyard train https://host/team/cnn.git@main --state-dir state\n"
-      "\nStarts a coordinator with one worker of its own, and stops it at the end. After Ctrl-C "
-      "or\n"
+      "\nStarts a coordinator with workers of its own, and stops it at the end. After Ctrl-C or\n"
       "SIGTERM the same command with the same --state-dir goes on from the last checkpoint.\n"
       "Exit codes: 0 target met, 3 below target, 4 failed, 130 and 143 stopped by a signal.");
   auto options = std::make_shared<Options>();
@@ -130,7 +129,7 @@ void AddTrain(CLI::App& app, Context& context) {
       ->type_name("DIR");
   command
       ->add_option("--threads", options->coordinator.threads,
-                   "Threads of the worker (default: one per core)")
+                   "Threads of each worker (default: one per core, shared among them)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024));
   command

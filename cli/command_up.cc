@@ -205,7 +205,9 @@ void AddUp(CLI::App& app, Context& context) {
                               "Where to listen: plain on this machine's own addresses, TLS with "
                               "tokens beyond (default 127.0.0.1:7700; repeatable)")
                  ->type_name("ADDRESS"));
-  command->add_option("--workers", options->workers, "How many local workers at most; 0: none")
+  command
+      ->add_option("--workers", options->workers,
+                   "How many local workers at most; 0: none [one, and one for each GPU]")
       ->type_name("N")
       ->check(CLI::Range(0, 256));
   command

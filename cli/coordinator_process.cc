@@ -88,8 +88,6 @@ absl::Status CoordinatorProcess::Spawn(const std::string& program, const Options
                                         address(),
                                         "--state-dir",
                                         state_dir_,
-                                        "--workers",
-                                        "1",
                                         "--threads-per-worker",
                                         std::to_string(options.threads)};
   for (const std::string& root : options.data_roots) {

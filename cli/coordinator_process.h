@@ -14,13 +14,13 @@ namespace trainyard::cli {
 // Beside this program, or in PATH.
 absl::StatusOr<std::string> FindCoordinator();
 
-// A coordinator with one worker that nobody else can reach: it listens on a socket in a private
-// folder. It stops when this process ends, however that happens.
+// A coordinator with workers of its own, which nobody else can reach: it listens on a socket in a
+// private folder. It stops when this process ends, however that happens.
 class CoordinatorProcess {
  public:
   struct Options {
     std::string state_dir;  // empty: a folder that goes with this object
-    int threads = 0;        // of the worker; 0: one per core
+    int threads = 0;        // of each worker; 0: the cores, shared out
     std::vector<std::string> data_roots;
     bool allow_programs = false;
     std::vector<std::string> program_paths;

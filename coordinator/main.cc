@@ -112,9 +112,9 @@ void Declare(CLI::App& app, Flags& flags) {
                  "addresses, TLS with tokens beyond [127.0.0.1:7700]");
   app.add_option("--state-dir", service.state_dir, "Folder for records, models and logs")
       ->capture_default_str();
-  app.add_option("--workers", service.workers, "Workers on this machine at most, 0 for none")
-      ->check(CLI::Range(0, 256))
-      ->capture_default_str();
+  app.add_option("--workers", service.workers,
+                 "Workers on this machine at most, 0 for none [one, and one for each GPU]")
+      ->check(CLI::Range(0, 256));
   app.add_option("--threads-per-worker", service.threads_per_worker,
                  "Threads that compute, 0 to share out the cores")
       ->check(CLI::Range(0, 1024))
@@ -266,10 +266,11 @@ int Run(const Flags& flags, int signals) {
   }
   const int threads = (*service)->threads_per_worker();
   std::string pool = "no workers of its own";
-  if (flags.service.workers > 0) {
-    pool = absl::StrCat("up to ", flags.service.workers,
-                        flags.service.workers == 1 ? " worker with " : " workers with ", threads,
-                        threads == 1 ? " thread" : " threads");
+  if (const int workers = (*service)->workers(); workers > 0) {
+    const int gpus = (*service)->gpus();
+    pool = absl::StrCat("up to ", workers, workers == 1 ? " worker with " : " workers with ",
+                        threads, threads == 1 ? " thread" : " threads");
+    if (gpus > 0) absl::StrAppend(&pool, ", ", gpus, " of them on a GPU");
   }
   std::printf("Trainyard %s is ready at %s, with its state in %s and %s\n", kVersion,
               (*service)->addresses().c_str(), fs::absolute(flags.service.state_dir).c_str(),

@@ -21,11 +21,13 @@
 #include "coordinator/effects.h"
 #include "coordinator/launch/launchers.h"
 #include "coordinator/launch/pools_file.h"
+#include "coordinator/launch/worker_gpus.h"
 #include "coordinator/loop.h"
 #include "coordinator/notify/notifier.h"
 #include "coordinator/notify/notify_file.h"
 #include "coordinator/rpc/client_service.h"
 #include "coordinator/rpc/guarded_client.h"
+#include "coordinator/rpc/request_checks.h"
 #include "coordinator/rpc/server.h"
 #include "coordinator/rpc/worker_gateway.h"
 #include "coordinator/store/blobs.h"
@@ -71,10 +73,10 @@ absl::Status CheckHttp(const ServiceOptions& options) {
                    "with --hooks FILE (docs/hooks.md)"));
 }
 
-int ThreadsPerWorker(const ServiceOptions& options) {
+int ThreadsPerWorker(const ServiceOptions& options, int workers) {
   if (options.threads_per_worker > 0) return options.threads_per_worker;
   const int cores = std::max(1u, std::thread::hardware_concurrency());
-  return std::max(1, cores / std::max(1, options.workers));
+  return std::max(1, cores / std::max(1, workers));
 }
 
 bool IsOnPath(const std::string& program) {
@@ -89,12 +91,12 @@ absl::Status CheckOptions(const ServiceOptions& options) {
   if (options.listen.empty()) {
     return absl::InvalidArgumentError("--listen: found none, expected host:port");
   }
-  if (options.workers > 0 && access(options.worker_binary.c_str(), X_OK) != 0) {
+  if (options.workers != 0 && access(options.worker_binary.c_str(), X_OK) != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("--worker-binary: '", options.worker_binary,
                      "' is no program that can be run; name it, or ask for --workers 0"));
   }
-  if (options.allow_programs && !options.contained && options.workers > 0 && !IsOnPath("bwrap")) {
+  if (options.allow_programs && !options.contained && options.workers != 0 && !IsOnPath("bwrap")) {
     return absl::InvalidArgumentError(
         "--allow-programs: programs run in bubblewrap, which is not here; install the package "
         "bubblewrap");
@@ -132,8 +134,9 @@ class RunningService final : public Service {
   }
 
   absl::Status Open() {
-    threads_per_worker_ = ThreadsPerWorker(options_);
     if (auto status = CheckOptions(options_); !status.ok()) return status;
+    FindGpus();
+    threads_per_worker_ = ThreadsPerWorker(options_, workers_);
     if (auto status = OpenPools(); !status.ok()) return status;
     if (auto status = OpenHooks(); !status.ok()) return status;
     if (auto status = ReadNotifyFile(); !status.ok()) return status;
@@ -169,9 +172,32 @@ class RunningService final : public Service {
   const std::string& http_address() const override { return http_address_; }
   std::string admin_folder() const override { return access_->admin_folder(); }
   std::string worker_folder() const override { return access_->worker_folder(); }
+  int workers() const override { return workers_; }
+  int gpus() const override { return std::min(workers_, static_cast<int>(gpus_.size())); }
   int threads_per_worker() const override { return threads_per_worker_; }
 
  private:
+  // Asked once: who adds a GPU starts the coordinator again.
+  void FindGpus() {
+    if (options_.workers == 0) return;
+    constexpr int64_t kTimeoutMs = 60'000;  // a driver that was asleep takes seconds for each GPU
+    auto gpus = AskForGpus(fs::absolute(options_.worker_binary).string(),
+                           WorkerEnvironment(environ), kTimeoutMs);
+    if (gpus.ok()) {
+      gpus_ = *std::move(gpus);
+    } else {
+      spdlog::warn("workers of this machine compute on the CPU: {}",
+                   std::string(gpus.status().message()));
+    }
+    for (const v1::Gpu& gpu : gpus_) {
+      spdlog::info("GPU for a worker of this machine: {} ({}, {} MiB)", CleanLine(gpu.name()),
+                   CleanLine(gpu.uuid()), gpu.memory_bytes() >> 20);
+    }
+    workers_ = options_.workers;
+    // One beside those with a GPU, for what keeps off GPUs or fits on none.
+    if (workers_ < 0) workers_ = static_cast<int>(gpus_.size()) + 1;
+  }
+
   absl::Status OpenPools() {
     if (options_.pools_file.empty()) return absl::OkStatus();
     auto pools = ReadPools(options_.pools_file);
@@ -213,15 +239,13 @@ class RunningService final : public Service {
   absl::Status OpenLoop() {
     Loop::Options loop_options;
     loop_options.settings = options_.settings;
-    if (options_.workers > 0) {
+    if (workers_ > 0) {
       core::Abilities can;
       if (options_.allow_programs) {
         can.runtimes.insert(ProgramRuntimes().begin(), ProgramRuntimes().end());
       }
       loop_options.settings.pools[kProcessPool] = {
-          .kind = kProcessPool,
-          .hosts = {
-              {"", std::vector<core::Abilities>(static_cast<size_t>(options_.workers), can)}}};
+          .kind = kProcessPool, .hosts = {{"", ProcessSlots(workers_, gpus_, can)}}};
     }
     for (const PoolConfig& pool : pools_) {
       loop_options.settings.pools[pool.name] = ToSettings(pool);
@@ -273,7 +297,7 @@ class RunningService final : public Service {
   // A worker of this machine that dials a TLS listener has to find its address in the certificate.
   absl::Status CheckLocalDoor(const Dialled& listener) const {
     const std::string host = HostOf(listener.address);
-    if (options_.workers == 0 || !listener.tls || IsFor(access_->server_pair().cert_pem, host)) {
+    if (workers_ == 0 || !listener.tls || IsFor(access_->server_pair().cert_pem, host)) {
       return absl::OkStatus();
     }
     return absl::InvalidArgumentError(
@@ -287,6 +311,7 @@ class RunningService final : public Service {
     LaunchersOptions launchers;
     launchers.process.worker_binary = options_.worker_binary;
     launchers.process.arguments = {"--threads", std::to_string(threads_per_worker_)};
+    for (const v1::Gpu& gpu : gpus_) launchers.process.gpus.push_back(gpu.uuid());
     // What the coordinator itself may fetch from, its own workers may too.
     if (OnlyLoopback(options_.listen)) launchers.process.arguments.push_back("--private-urls");
     if (options_.allow_programs) {
@@ -384,6 +409,8 @@ class RunningService final : public Service {
   }
 
   const ServiceOptions options_;
+  std::vector<v1::Gpu> gpus_;  // of this machine
+  int workers_ = 0;            // of the process pool
   int threads_per_worker_ = 1;
   std::vector<PoolConfig> pools_;       // of the pools file
   std::vector<Hook> hook_list_;         // of the hooks file

@@ -25,7 +25,7 @@ struct ServiceOptions {
   std::string tls_cert, tls_key, tls_ca, tls_client_ca;
   std::vector<std::string> tls_names;
   std::string state_dir;
-  int workers = 1;             // of the process pool at most; 0: none
+  int workers = -1;            // of the process pool at most; 0: none; -1: one, and one a GPU
   int threads_per_worker = 0;  // 0: the machine's cores, shared out
   std::string worker_binary;   // of the process pool
   std::string pools_file;      // docs/pools.md; empty: the process pool only
@@ -62,6 +62,9 @@ class Service {
   // empty.
   virtual std::string admin_folder() const = 0;
   virtual std::string worker_folder() const = 0;
+  // Of the process pool: workers at most, how many of them have a GPU each, threads of each.
+  virtual int workers() const = 0;
+  virtual int gpus() const = 0;
   virtual int threads_per_worker() const = 0;
 };
 

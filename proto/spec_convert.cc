@@ -158,6 +158,7 @@ v1::Training ToProto(const network::Training& training) {
   message.set_initialisation(
       static_cast<v1::Training::Initialisation>(static_cast<int>(training.initialisation) + 1));
   message.set_seed(training.seed);
+  message.set_precision(static_cast<v1::Training::Precision>(training.precision));
   return message;
 }
 
@@ -224,6 +225,8 @@ network::Training FromProto(const v1::Training& message) {
   training.label_smoothing = message.label_smoothing();
   training.initialisation = static_cast<network::Initialisation>(kind(message.initialisation()));
   training.seed = message.seed();
+  // One that is not known yet is kept, for CheckTraining to refuse: not to train in another.
+  training.precision = static_cast<network::Precision>(message.precision());
   return training;
 }
 

@@ -396,6 +396,18 @@ v1::Worker ToProto(const core::State& state, const core::Worker& worker) {
   message.set_gpu(worker.abilities.gpu);
   message.set_gpu_memory_bytes(worker.abilities.gpu_memory_bytes);
   PutLabels(worker.abilities.labels, message.mutable_labels());
+  if (worker.gpu) {
+    v1::Gpu& gpu = *message.mutable_gpu_device();
+    gpu.set_name(Utf8(worker.gpu->name));
+    gpu.set_uuid(Utf8(worker.gpu->uuid));
+    gpu.set_memory_bytes(worker.gpu->memory_bytes);
+    gpu.set_driver(Utf8(worker.gpu->driver));
+    gpu.set_compute_capability(Utf8(worker.gpu->compute_capability));
+  }
+  if (const auto& use = worker.live.gpu_use) {
+    message.mutable_gpu_use()->set_memory_used_bytes(use->memory_used_bytes);
+    message.mutable_gpu_use()->set_busy_percent(use->busy_percent);
+  }
   if (const core::Attempt* attempt = Find(state.attempts, worker.attempt)) {
     message.set_job(attempt->job.value);
     message.set_trial(NumberOf(state, attempt->trial));

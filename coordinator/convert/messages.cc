@@ -42,6 +42,8 @@ core::Outcome FromProto(v1::AttemptEnded::Outcome outcome) {
       return core::Outcome::kCheckpointBroken;
     case v1::AttemptEnded::OUT_OF_MEMORY:
       return core::Outcome::kOutOfMemory;
+    case v1::AttemptEnded::DEVICE_LOST:
+      return core::Outcome::kDeviceLost;
     default:
       return core::Outcome::kFailed;
   }
@@ -119,9 +121,13 @@ core::Claim FromProto(core::WorkerId worker, const v1::AttemptRef& ref) {
 }
 
 core::LeaseRenewed FromProto(core::WorkerId worker, const v1::Renewal& message) {
-  return {.claim = FromProto(worker, message.attempt()),
-          .step = message.step(),
-          .phase = FromProto(message.phase())};
+  core::LeaseRenewed event{.claim = FromProto(worker, message.attempt()),
+                           .step = message.step(),
+                           .phase = FromProto(message.phase())};
+  if (message.has_gpu_use()) {
+    event.gpu_use = {message.gpu_use().memory_used_bytes(), message.gpu_use().busy_percent()};
+  }
+  return event;
 }
 
 core::EpochReported FromProto(core::WorkerId worker, int64_t sequence,

@@ -290,9 +290,22 @@ void Get(const stored::Abilities& from, core::Abilities* to) {
   to->data_roots = {from.data_roots().begin(), from.data_roots().end()};
 }
 
+void Put(const core::Gpu& from, stored::Gpu* to) {
+  const auto& [name, uuid, memory_bytes, driver, compute_capability] = from;
+  to->set_name(name);
+  to->set_uuid(uuid);
+  to->set_memory_bytes(memory_bytes);
+  to->set_driver(driver);
+  to->set_compute_capability(compute_capability);
+}
+
+void Get(const stored::Gpu& from, core::Gpu* to) {
+  *to = {from.name(), from.uuid(), from.memory_bytes(), from.driver(), from.compute_capability()};
+}
+
 void Put(const core::Worker& from, stored::Worker* to) {
-  const auto& [id, incarnation, name, pool, launch, host, pid, device, abilities, state, draining,
-               attempt, live] = from;
+  const auto& [id, incarnation, name, pool, launch, host, pid, device, abilities, gpu, state,
+               draining, attempt, live] = from;
   to->set_id(id.value);
   to->set_incarnation(incarnation);
   to->set_name(name);
@@ -302,6 +315,7 @@ void Put(const core::Worker& from, stored::Worker* to) {
   to->set_pid(pid);
   to->set_device(device);
   Put(abilities, to->mutable_abilities());
+  if (gpu) Put(*gpu, to->mutable_gpu());
   to->set_state(StoredName(state));
   to->set_draining(draining);
   to->set_attempt(attempt.value);
@@ -317,6 +331,7 @@ void Get(const stored::Worker& from, core::Worker* to, StoredReader& reader) {
   to->pid = from.pid();
   to->device = from.device();
   if (from.has_abilities()) Get(from.abilities(), &to->abilities);
+  if (from.has_gpu()) Get(from.gpu(), &to->gpu.emplace());
   reader.Get(from.state(), "state", &to->state);
   to->draining = from.draining();
   to->attempt.value = from.attempt();

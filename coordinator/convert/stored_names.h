@@ -103,6 +103,7 @@ struct StoredNameTable<core::Cause> {
       {core::Cause::kWorkerExited, "worker_exited"},
       {core::Cause::kLeaseExpired, "lease_expired"},
       {core::Cause::kStalled, "stalled"},
+      {core::Cause::kDeviceLost, "device_lost"},
       {core::Cause::kPreempted, "preempted"},
       {core::Cause::kPaused, "paused"},
       {core::Cause::kCancelled, "cancelled"},

@@ -7,14 +7,17 @@
 //   running    pause, drain, tweak, shutdown                          stopping
 //   starting,  worker: all epochs done, model made                    completed
 //   running    worker: failed, diverged, out of memory, broken        failed
-//              lease expired, stalled, worker exited                  lost
+//              lease expired, stalled, worker exited, its GPU lost    lost
 //              worker is preempted                                    stopped
 //   stopping   worker: stopped, or any other end, or the time is up   stopped (completed, if it
 //   was) any        nobody needs it any more: cancelled, target met, ...   stopped
 //
 // The trial then goes on as the cause demands (Follow, below). A retry is spent by an attempt that
 // was not asked to stop and committed no checkpoint; one that did moved the trial forward, which
-// ends by itself. So the retry budget only shrinks, and nothing runs forever.
+// ends by itself. So the retry budget only shrinks, and nothing runs forever. A lost GPU is taken
+// for no fault of the trial and spends none either: the worker and its slot get nothing for a while
+// instead. Lost twice in a row without a new checkpoint, it may well be the trial's: from the
+// second on it is a failure like others.
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
@@ -38,6 +41,7 @@ AttemptState EndState(Cause cause) {
     case Cause::kWorkerExited:
     case Cause::kLeaseExpired:
     case Cause::kStalled:
+    case Cause::kDeviceLost:
       return AttemptState::kLost;
     default:
       return AttemptState::kStopped;
@@ -58,6 +62,7 @@ std::set<HostName> PlacesToAvoid(const State& state, TrialId trial) {
   for (auto entry = state.attempts.rbegin(); entry != state.attempts.rend(); ++entry) {
     const Attempt& attempt = entry->second;
     if (attempt.trial != trial || !attempt.ended()) continue;
+    if (attempt.cause == Cause::kDeviceLost) continue;  // nothing against the other GPUs there
     if (!DiedThere(attempt)) break;
     places.insert(attempt.place);
   }
@@ -188,6 +193,9 @@ void Follow(Turn& turn, AttemptId id) {
     case Cause::kLeaseExpired:
     case Cause::kStalled:
       return Retry(turn, attempt);
+    case Cause::kDeviceLost:
+      if (attempt.progressed || LostAgain(turn.state, attempt)) return Retry(turn, attempt);
+      [[fallthrough]];
     default:
       return Again(turn, attempt, /*pause_ms=*/0);
   }
@@ -213,6 +221,15 @@ bool Repeats(const State& state, const Attempt& attempt) {
 }
 
 }  // namespace
+
+bool LostAgain(const State& state, const Attempt& attempt) {
+  if (attempt.progressed) return false;
+  return std::any_of(state.attempts.begin(), state.attempts.end(), [&](const auto& entry) {
+    const Attempt& before = entry.second;
+    return before.trial == attempt.trial && before.number == attempt.number - 1 &&
+           before.cause == Cause::kDeviceLost && !before.progressed;
+  });
+}
 
 AttemptId QueueAttempt(Turn& turn, TrialId trial_id, bool finishing, int64_t pause_ms) {
   Attempt& attempt = turn.Add(turn.state.attempts, &Counters::attempt);

@@ -160,6 +160,23 @@ struct WorkerExited {
 
 // ---- Workers. ----
 
+// The GPU that a worker trains on, for people: places are chosen by Abilities.
+struct Gpu {
+  std::string name;
+  std::string uuid;
+  int64_t memory_bytes = 0;
+  std::string driver;
+  std::string compute_capability;
+  bool operator==(const Gpu&) const = default;
+};
+
+// Of the whole GPU, whoever uses it.
+struct GpuUse {
+  int64_t memory_used_bytes = -1;  // -1: not known
+  int busy_percent = -1;           // -1: not known
+  bool operator==(const GpuUse&) const = default;
+};
+
 // A process start is one worker: the same incarnation again is the same call again. The answer's
 // id is the worker's.
 struct WorkerRegistered {
@@ -171,7 +188,9 @@ struct WorkerRegistered {
   std::string host;
   int pid = 0;
   std::string device;
-  Abilities abilities;  // of one that somebody else started; others have those of their slot
+  Abilities abilities;  // of one that somebody else started; others have those of their slot,
+                        // but for a GPU that could not be had
+  std::optional<Gpu> gpu = {};  // none: it trains on the CPU
 };
 
 // A session was opened. `running` is what the worker says it holds; zeros: nothing.
@@ -199,6 +218,7 @@ struct LeaseRenewed {
   Claim claim;
   int64_t step = 0;  // steps done; only for kTraining does it have to grow
   Phase phase = Phase::kLoading;
+  std::optional<GpuUse> gpu_use = {};
 };
 
 // One epoch's numbers. Not a number is stored as such, and equal is what has the same bits.
@@ -269,6 +289,7 @@ enum class Outcome {
   kFailedFinally,     // trying again cannot help
   kOutOfMemory,       // trying the same again cannot help
   kCheckpointBroken,  // what it was to start from is torn or altered
+  kDeviceLost,        // its GPU is gone or broken: may go on elsewhere, and the worker leaves
 };
 
 struct AttemptEnded {

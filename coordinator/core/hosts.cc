@@ -5,6 +5,8 @@
 //   a launch brings no worker                             a pause that grows with each in a row
 //   attempts of more than one trial die there in a row    the same; one trial alone may be to blame
 //   a worker there gets to an attempt                     launching works: no pause
+//   the GPU of a slot is lost, or its worker came         that slot has the longest pause
+//   without it, and somebody waits for it
 //   an attempt there stores a checkpoint, or completes    nothing is held against it any more
 //   it cannot be reached                                  no launches until it is found again
 #include <algorithm>
@@ -31,7 +33,7 @@ void ForgetIfWell(State& state, const HostName& name) {
   if (found == state.hosts.end()) return;
   HostHealth& health = found->second;
   if (health.launch_failures > 0 || health.attempt_failures > 0) return;
-  if (health.reachable) {
+  if (health.reachable && health.slots_not_before_ms.empty()) {
     state.hosts.erase(found);
   } else {
     health.not_before_ms = 0;
@@ -55,6 +57,29 @@ bool Usable(const State& state, const HostName& name, int64_t now_ms) {
   const auto health = state.hosts.find(name);
   return health == state.hosts.end() ||
          (health->second.reachable && health->second.not_before_ms <= now_ms);
+}
+
+bool SlotUsable(const State& state, const SlotName& slot, int64_t now_ms) {
+  const auto health = state.hosts.find(slot.host);
+  if (health == state.hosts.end()) return true;
+  const auto until = health->second.slots_not_before_ms.find(slot.slot);
+  return until == health->second.slots_not_before_ms.end() || until->second <= now_ms;
+}
+
+void GiveUpDevice(Turn& turn, WorkerId id, const std::string& why) {
+  Worker& worker = turn.Change(id);
+  worker.draining = true;
+  const auto launch = turn.state.launches.find(worker.launch);
+  if (launch == turn.state.launches.end()) return;
+  // A GPU that is gone is seldom back soon, and each look at it costs a launch or an attempt.
+  const int64_t pause_ms = turn.state.settings.retry_pause_max_ms;
+  const SlotName& slot = launch->second.slot;
+  std::map<int, int64_t>& slots = turn.state.hosts[slot.host].slots_not_before_ms;
+  std::erase_if(slots, [&](const auto& entry) { return entry.second <= turn.now_ms; });
+  slots[slot.slot] = turn.now_ms + pause_ms;
+  turn.Tell({.kind = HistoryKind::kNote,
+             .text = absl::StrFormat("slot %d of %s is set aside for %.0f s: %s", slot.slot,
+                                     Describe(slot.host), pause_ms / 1000.0, why)});
 }
 
 void NoteLaunchFailure(Turn& turn, const HostName& name, const std::string& message) {

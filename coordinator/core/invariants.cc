@@ -4,6 +4,7 @@
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/core/walk.h"
 
 namespace trainyard::core {
 namespace {
@@ -158,6 +159,27 @@ void CheckFinal(const State& before, const State& after, Violations& violations)
   }
 }
 
+// A worker that is to leave gets nothing new; one that lost its GPU is to, which costs
+// the trial nothing unless it happens again before it got further.
+void CheckLeaving(const State& before, const State& after, Violations& violations) {
+  for (const auto& [id, attempt] : after.attempts) {
+    const Attempt* old = Find(before.attempts, id);
+    const Worker* worker = Find(after.workers, attempt.worker);
+    const bool given = attempt.held() && (old == nullptr || !old->held());
+    Require(violations, !given || worker == nullptr || !worker->draining, "attempt ", id.value,
+            ": given to worker ", attempt.worker.value, ", which is to leave");
+    if (attempt.cause != Cause::kDeviceLost || !attempt.ended()) continue;
+    Require(violations, worker == nullptr || worker->draining, "worker ", attempt.worker.value,
+            ": lost its GPU and is not to leave");
+    if (old == nullptr || old->ended() || LostAgain(after, attempt)) continue;
+    Require(violations,
+            after.trials.at(attempt.trial).retries_left ==
+                    before.trials.at(attempt.trial).retries_left &&
+                after.jobs.at(attempt.job).retries_left == before.jobs.at(attempt.job).retries_left,
+            "attempt ", id.value, ": a lost GPU cost a retry");
+  }
+}
+
 void CheckEpochs(const State& before, const State& after, Violations& violations) {
   std::set<TrialId> given;
   for (const auto& [id, attempt] : after.attempts) {
@@ -264,6 +286,7 @@ Violations CheckDelta(const State& before, const State& after, const Result& res
   const Changes& changes = result.changes;
   CheckCounters(before, after, result, violations);
   CheckFinal(before, after, violations);
+  CheckLeaving(before, after, violations);
   CheckEpochs(before, after, violations);
   CheckNoted("project", before.projects, after.projects, changes.projects, violations);
   CheckNoted("push", before.pushes, after.pushes, changes.pushes, violations);

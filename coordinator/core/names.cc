@@ -49,6 +49,7 @@ const char* Name(Cause cause) {
                                     "worker exited",
                                     "lease expired",
                                     "stalled",
+                                    "its GPU was lost",
                                     "preempted",
                                     "paused",
                                     "cancelled",

@@ -6,7 +6,10 @@
 //
 // It goes to an idle worker that can do it. What finds none has a worker launched, in the free slot
 // that suits best: not where the trial failed lately, a GPU before a CPU, the smallest that is
-// large enough, the host with the most room.
+// large enough, the host with the most room. A slot whose GPU was lost is left alone for a while.
+//
+// A worker that came without the GPU of its slot runs what a CPU may run. When it is idle and an
+// attempt waits for such a GPU, it is let go, and its slot tried again after the same while.
 #include <algorithm>
 #include <map>
 #include <optional>
@@ -39,11 +42,6 @@ bool Free(const State& state, const Worker& worker, int64_t now_ms) {
          !Leaving(state, worker) && Usable(state, PlaceOf(state, worker), now_ms);
 }
 
-bool OneAttempt(const State& state, const Launch& launch) {
-  const auto pool = state.settings.pools.find(launch.slot.host.pool);
-  return pool != state.settings.pools.end() && pool->second.one_attempt;
-}
-
 // The one attempt that a worker may run; none: any.
 AttemptId BoundTo(const State& state, const Worker& worker) {
   const auto launch = state.launches.find(worker.launch);
@@ -53,8 +51,20 @@ AttemptId BoundTo(const State& state, const Worker& worker) {
 
 bool CanRun(const State& state, const Worker& worker, const Attempt& attempt) {
   const AttemptId bound = BoundTo(state, worker);
-  if (bound) return bound == attempt.id;
-  return Fits(state, attempt, worker.pool, worker.abilities);
+  if (!bound) return Fits(state, attempt, worker.pool, worker.abilities);
+  const bool needs_gpu = state.jobs.at(attempt.job).request.needs.gpu == GpuWish::kRequired;
+  return bound == attempt.id && (worker.abilities.gpu || !needs_gpu);
+}
+
+// It cannot run the attempt, which another worker in its slot, with the slot's GPU, could.
+bool KeepsGpuFrom(const State& state, const Worker& worker, const Attempt& attempt) {
+  const auto launch = state.launches.find(worker.launch);
+  if (launch == state.launches.end() || worker.abilities.gpu) return false;
+  const Abilities* can = AbilitiesOf(state, launch->second.slot);
+  if (can == nullptr || !can->gpu) return false;
+  if (state.jobs.at(attempt.job).request.needs.gpu != GpuWish::kRequired) return false;
+  const AttemptId bound = BoundTo(state, worker);
+  return bound ? bound == attempt.id : Fits(state, attempt, worker.pool, *can);
 }
 
 bool IsBelow(const std::string& path, const std::string& root) {
@@ -135,7 +145,8 @@ std::vector<FreeSlot> FreeSlots(const State& state, int64_t now_ms) {
       if (!Usable(state, name, now_ms)) continue;
       const size_t first = free.size();
       for (int i = 0; i < static_cast<int>(slots.size()); ++i) {
-        if (!used.contains({name, i})) free.push_back({{name, i}, &slots[static_cast<size_t>(i)]});
+        if (used.contains({name, i}) || !SlotUsable(state, {name, i}, now_ms)) continue;
+        free.push_back({{name, i}, &slots[static_cast<size_t>(i)]});
       }
       for (size_t i = first; i < free.size(); ++i)
         free[i].room = static_cast<int>(free.size() - first);
@@ -234,12 +245,34 @@ void EndUnneededLaunches(Turn& turn) {
   }
 }
 
+// Workers that came without the GPU that somebody waits for.
+void EndWorkersWithoutGpu(Turn& turn) {
+  const std::vector<AttemptId> ready = Ready(turn.state, turn.now_ms, turn.now_ms);
+  for (const WorkerId id : FreeWorkers(turn.state, turn.now_ms)) {
+    const Worker& worker = turn.state.workers.at(id);
+    const bool wanted = std::any_of(ready.begin(), ready.end(), [&](AttemptId attempt) {
+      return KeepsGpuFrom(turn.state, worker, turn.state.attempts.at(attempt));
+    });
+    if (!wanted) continue;
+    GiveUpDevice(turn, id, absl::StrCat("its worker ", worker.name, " could not have its GPU"));
+    RemoveWorker(turn, id, "a job waits for the GPU of its slot", turn.state.settings.lease_ms);
+  }
+}
+
 template <typename Record, typename Suits>
 bool TakeOne(std::vector<Record>& records, Suits suits) {
   const auto found = std::find_if(records.begin(), records.end(), suits);
   if (found == records.end()) return false;
   records.erase(found);
   return true;
+}
+
+// Once it has registered, a worker itself says what it can do.
+bool WillFit(const State& state, const Attempt& attempt, const Launch& launch) {
+  const auto worker = state.workers.find(launch.worker);
+  const Abilities* can =
+      worker != state.workers.end() ? &worker->second.abilities : AbilitiesOf(state, launch.slot);
+  return can != nullptr && Fits(state, attempt, launch.slot.host.pool, *can);
 }
 
 // Workers for what is ready, or will be in a moment: a worker takes its time to come.
@@ -262,9 +295,7 @@ void LaunchForTheRest(Turn& turn) {
       continue;
     }
     if (TakeOne(coming, [&](LaunchId launch) {
-          const SlotName& slot = state.launches.at(launch).slot;
-          const Abilities* can = AbilitiesOf(state, slot);
-          return can != nullptr && Fits(state, attempt, slot.host.pool, *can);
+          return WillFit(state, attempt, state.launches.at(launch));
         })) {
       continue;
     }
@@ -282,7 +313,7 @@ int64_t MemoryNeeded(const State& state, const Attempt& attempt) {
   const Needs& needs = state.jobs.at(attempt.job).request.needs;
   if (needs.gpu_memory_bytes > 0) return needs.gpu_memory_bytes;
   const network::Configuration& configuration = state.trials.at(attempt.trial).configuration;
-  return network::TrainingBytes(configuration.network, configuration.training.batch_size);
+  return network::TrainingBytes(configuration.network, configuration.training);
 }
 
 bool Fits(const State& state, const Attempt& attempt, const std::string& pool,
@@ -303,6 +334,11 @@ bool Fits(const State& state, const Attempt& attempt, const std::string& pool,
   if (needs.gpu == GpuWish::kRequired && !can.gpu) return false;
   return !can.gpu || can.gpu_memory_bytes == 0 ||
          MemoryNeeded(state, attempt) <= can.gpu_memory_bytes;
+}
+
+bool OneAttempt(const State& state, const Launch& launch) {
+  const auto pool = state.settings.pools.find(launch.slot.host.pool);
+  return pool != state.settings.pools.end() && pool->second.one_attempt;
 }
 
 HostName PlaceOf(const State& state, const Worker& worker) {
@@ -326,6 +362,7 @@ void Place(Turn& turn) {
   const bool waiting = AnyQueued(turn.state);
   if (waiting) GiveToIdle(turn);
   EndUnneededLaunches(turn);
+  if (waiting) EndWorkersWithoutGpu(turn);
   if (waiting) LaunchForTheRest(turn);
 }
 

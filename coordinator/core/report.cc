@@ -104,6 +104,8 @@ Cause CauseOf(const Attempt& attempt, Outcome outcome) {
       return Cause::kOutOfMemory;
     case Outcome::kCheckpointBroken:
       return attempt.from ? Cause::kCheckpointBroken : Cause::kFailed;
+    case Outcome::kDeviceLost:
+      return Cause::kDeviceLost;
   }
   return Cause::kFailed;
 }
@@ -134,6 +136,7 @@ void On(Turn& turn, const LeaseRenewed& event) {
   const auto worker = turn.state.workers.find(event.claim.worker);
   if (worker == turn.state.workers.end()) return;
   worker->second.live.silent = false;
+  worker->second.live.gpu_use = event.gpu_use;
   if (!event.claim.attempt) {
     // Idle. If it was given something, it has not heard of it.
     const AttemptId given = worker->second.attempt;
@@ -233,6 +236,9 @@ void On(Turn& turn, const AttemptEnded& event) {
   if (cause == Cause::kPreempted && attempt->state != AttemptState::kStopping) {
     // Nobody asked it to stop: its host wants it gone.
     turn.Change(attempt->worker).draining = true;
+  }
+  if (cause == Cause::kDeviceLost) {
+    GiveUpDevice(turn, attempt->worker, absl::StrCat(Name(cause), ": ", event.message));
   }
   const bool silent = cause == Cause::kEpochsDone && event.message.empty();
   FinishAttempt(turn, attempt->id, cause, silent ? "all epochs done" : event.message);

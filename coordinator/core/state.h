@@ -174,6 +174,7 @@ enum class Cause {
   kWorkerExited,
   kLeaseExpired,
   kStalled,
+  kDeviceLost,
   kPreempted,  // the worker was told to go, by whoever owns its host
   kPaused,
   kCancelled,
@@ -244,14 +245,16 @@ struct Worker {
   int pid = 0;
   std::string device;
   Abilities abilities;
+  std::optional<Gpu> gpu;  // none: it trains on the CPU
   WorkerState state = WorkerState::kIdle;
   bool draining = false;
   AttemptId attempt;
 
   struct Live {
-    bool connected = false;  // a session is open
-    bool silent = false;     // and yet a lease ran out; a sign of life ends it
-    int64_t since_ms = 0;    // of `connected` or the last change of `state`
+    bool connected = false;              // a session is open
+    bool silent = false;                 // and yet a lease ran out; a sign of life ends it
+    int64_t since_ms = 0;                // of `connected` or the last change of `state`
+    std::optional<GpuUse> gpu_use = {};  // as of the last renewal
     bool operator==(const Live&) const = default;
   } live;
   bool operator==(const Worker&) const = default;
@@ -325,11 +328,12 @@ struct Notice {
 // How a host does. Volatile, as a whole.
 struct HostHealth {
   bool reachable = true;
-  int launch_failures = 0;    // in a row: launches that brought no worker
-  int attempt_failures = 0;   // in a row: attempts that died without progress
-  std::set<TrialId> trials;   // whose attempts those were
-  int64_t not_before_ms = 0;  // set aside until then
-  std::string message;        // why, for people
+  int launch_failures = 0;                          // in a row: launches that brought no worker
+  int attempt_failures = 0;                         // in a row: attempts that died without progress
+  std::set<TrialId> trials;                         // whose attempts those were
+  int64_t not_before_ms = 0;                        // set aside until then
+  std::string message;                              // why, for people
+  std::map<int, int64_t> slots_not_before_ms = {};  // of single slots whose GPU was lost
   bool operator==(const HostHealth&) const = default;
 };
 

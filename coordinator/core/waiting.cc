@@ -1,5 +1,6 @@
 // What a queued attempt waits for, in words.
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -11,14 +12,36 @@ namespace {
 
 constexpr double kGiB = 1 << 30;
 
+// Bytes of the largest GPU that would do if its memory were enough; 0: there is none.
+int64_t LargestGpu(const State& state, const Attempt& attempt) {
+  int64_t largest = 0;
+  const auto look = [&](const std::string& pool, Abilities can) {
+    const int64_t bytes = can.gpu ? std::exchange(can.gpu_memory_bytes, 0) : 0;
+    if (bytes > largest && Fits(state, attempt, pool, can)) largest = bytes;
+  };
+  for (const auto& [id, worker] : state.workers) {
+    if (worker.state < WorkerState::kDismissed) look(worker.pool, worker.abilities);
+  }
+  for (const auto& [pool_name, pool] : state.settings.pools) {
+    for (const auto& [host, slots] : pool.hosts) {
+      for (const Abilities& can : slots) look(pool_name, can);
+    }
+  }
+  return largest;
+}
+
 // "a GPU with 11.5 GiB, in pool gpu, with site=berlin".
-std::string Wanted(const State& state, const Attempt& attempt) {
+std::string Wanted(const State& state, const Attempt& attempt, int64_t largest_gpu) {
   const Needs& needs = state.jobs.at(attempt.job).request.needs;
+  const int64_t needed = MemoryNeeded(state, attempt);
+  const std::string gpu = absl::StrFormat("a GPU with %.1f GiB", needed / kGiB);
   std::string text = "a worker";
   if (needs.gpu == GpuWish::kRequired) {
-    text = absl::StrFormat("a GPU with %.1f GiB", MemoryNeeded(state, attempt) / kGiB);
+    text = gpu;
   } else if (needs.gpu == GpuWish::kNone) {
     text = "a worker without a GPU";
+  } else if (largest_gpu > 0 && needed > largest_gpu) {
+    text = absl::StrCat("a worker without a GPU, or ", gpu);
   }
   if (needs.runtime != "native") absl::StrAppend(&text, ", for ", needs.runtime);
   if (!needs.pool.empty()) absl::StrAppend(&text, ", in pool ", needs.pool);
@@ -82,23 +105,33 @@ std::string WhyWaiting(const State& state, const Attempt& attempt, int64_t now_m
   std::vector<std::string> troubles;
   for (const auto& [pool_name, pool] : state.settings.pools) {
     for (const auto& [host, slots] : pool.hosts) {
-      int here = 0;
-      for (const Abilities& can : slots) here += Fits(state, attempt, pool_name, can) ? 1 : 0;
-      if (here == 0) continue;
       const HostName name{pool_name, host};
+      int here = 0, lost = 0;
+      for (size_t i = 0; i < slots.size(); ++i) {
+        if (!Fits(state, attempt, pool_name, slots[i])) continue;
+        ++here;
+        lost += SlotUsable(state, {name, static_cast<int>(i)}, now_ms) ? 0 : 1;
+      }
+      if (here == 0) continue;
       if (Usable(state, name, now_ms)) {
-        fitting += here;
+        fitting += here - lost;
+        if (lost > 0)
+          troubles.push_back(absl::StrCat(Describe(name), " is without ", lost, " of its GPUs"));
       } else {
         troubles.push_back(
             absl::StrCat(Describe(name), " ", Trouble(state.hosts.at(name), now_ms)));
       }
     }
   }
-  const std::string wanted = Wanted(state, attempt);
+  const int64_t largest_gpu = LargestGpu(state, attempt);
+  const std::string wanted = Wanted(state, attempt, largest_gpu);
   if (fitting > 0) return absl::StrCat(wanted, ": all ", fitting, " that suit are taken");
   if (troubles.empty()) {
     const std::string& runtime = state.jobs.at(attempt.job).request.needs.runtime;
-    return absl::StrCat(wanted, ": there is none that suits", WhoCouldRun(state, runtime));
+    const std::string best =
+        largest_gpu == 0 ? ""
+                         : absl::StrFormat("; the largest GPU has %.1f GiB", largest_gpu / kGiB);
+    return absl::StrCat(wanted, ": there is none that suits", best, WhoCouldRun(state, runtime));
   }
   return absl::StrCat(wanted, ": ", absl::StrJoin(troubles, "; "));
 }

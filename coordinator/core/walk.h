@@ -124,6 +124,9 @@ void ResumeTrial(Turn& turn, TrialId trial);
 
 // ---- attempt.cc ----
 
+// The attempt has lost its GPU, and so had the trial's one before; neither stored a checkpoint.
+bool LostAgain(const State& state, const Attempt& attempt);
+
 AttemptId QueueAttempt(Turn& turn, TrialId trial, bool finishing, int64_t pause_ms);
 
 // Gives a queued attempt to an idle worker, under a new fencing number.
@@ -216,6 +219,9 @@ bool Fits(const State& state, const Attempt& attempt, const std::string& pool,
 // On a GPU, bytes: what the spec says, else what the network is planned to take.
 int64_t MemoryNeeded(const State& state, const Attempt& attempt);
 
+// Of its kind of pool, where a worker may run no attempt but the one that it was launched for.
+bool OneAttempt(const State& state, const Launch& launch);
+
 // Where the worker came from.
 HostName PlaceOf(const State& state, const Worker& worker);
 
@@ -232,6 +238,10 @@ std::string Describe(const HostName& name);
 
 // Reachable and not set aside.
 bool Usable(const State& state, const HostName& name, int64_t now_ms);
+bool SlotUsable(const State& state, const SlotName& slot, int64_t now_ms);  // for its GPU's sake
+
+// Its GPU is lost or cannot be had: the worker gets nothing more, nor does its slot for a while.
+void GiveUpDevice(Turn& turn, WorkerId id, const std::string& why);
 
 void NoteLaunchFailure(Turn& turn, const HostName& name, const std::string& message);
 void NoteLaunchSuccess(Turn& turn, const HostName& name);

@@ -41,12 +41,23 @@ Cause CauseOf(const WorkerExited& event) {
   return terminated ? Cause::kPreempted : Cause::kWorkerExited;
 }
 
-// What it is follows from where it was launched, not from what it says.
+// Our worker program names the GPU that it has. Images for programs of users may lack the module
+// that would, and have their GPU all the same.
+bool NamesItsGpu(const State& state, const Launch& launch) {
+  return !OneAttempt(state, launch) || launch.runtime == "native";
+}
+
+// What it is follows from where it was launched, not from what it says; but a GPU that is gone, or
+// that another process has, is not there.
 void TakeFromLaunch(Launch& launch, const State& state, Worker& worker) {
   launch.worker = worker.id;
   worker.pool = launch.slot.host.pool;
   const Abilities* can = AbilitiesOf(state, launch.slot);
   if (can != nullptr) worker.abilities = *can;
+  if (worker.abilities.gpu && !worker.gpu && NamesItsGpu(state, launch)) {
+    worker.abilities.gpu = false;
+    worker.abilities.gpu_memory_bytes = 0;
+  }
   if (launch.slot.host.host.empty()) return;
   // In a container, the host's name and pid are the container's.
   worker.host = launch.slot.host.host;
@@ -75,6 +86,7 @@ void On(Turn& turn, const WorkerRegistered& event) {
   worker.pid = event.pid;
   worker.device = event.device;
   worker.abilities = event.abilities;
+  worker.gpu = event.gpu;
   worker.live.since_ms = turn.now_ms;
   if (event.launch) TakeFromLaunch(turn.Change(event.launch), turn.state, worker);
   turn.Accept(event.request, worker.id.value);

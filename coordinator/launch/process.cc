@@ -61,6 +61,15 @@ std::vector<std::string> WorkerEnvironment(const char* const* environment) {
   return kept;
 }
 
+void ShowGpu(const std::vector<std::string>& gpus, int slot,
+             std::vector<std::string>* environment) {
+  if (gpus.empty()) return;
+  static constexpr char kVisible[] = "CUDA_VISIBLE_DEVICES=";
+  std::erase_if(*environment, [](const std::string& one) { return StartsWith(one, kVisible); });
+  const bool has = slot >= 0 && slot < static_cast<int>(gpus.size());
+  environment->push_back(absl::StrCat(kVisible, has ? gpus[static_cast<size_t>(slot)] : ""));
+}
+
 absl::StatusOr<std::unique_ptr<ProcessLauncher>> ProcessLauncher::Open(ProcessPoolOptions options,
                                                                        LaunchListener listener) {
   std::error_code error;
@@ -117,7 +126,7 @@ absl::StatusOr<LaunchHandle> ProcessLauncher::Launch(const LaunchOrder& order) {
   ProcessIdentity process;
   if (slot->running()) {
     process = *slot->running();
-  } else if (const absl::Status status = StartLocked(launch, slot->fd(), &process); !status.ok()) {
+  } else if (const absl::Status status = StartLocked(order, slot->fd(), &process); !status.ok()) {
     RemoveAccess(AccessPath(launch));
     return status;
   }
@@ -125,9 +134,12 @@ absl::StatusOr<LaunchHandle> ProcessLauncher::Launch(const LaunchOrder& order) {
   return ToHandle(process);
 }
 
-absl::Status ProcessLauncher::StartLocked(int64_t launch, int slot_fd, ProcessIdentity* process) {
+absl::Status ProcessLauncher::StartLocked(const LaunchOrder& order, int slot_fd,
+                                          ProcessIdentity* process) {
+  const int64_t launch = order.launch;
   SpawnRequest request{options_.worker_binary, options_.arguments, WorkerEnvironment(environ),
                        options_.folder,        LogPath(launch),    slot_fd};
+  ShowGpu(options_.gpus, order.slot, &request.environment);
   request.environment.push_back(absl::StrCat("TRAINYARD_LAUNCH=", launch));
   request.environment.push_back(absl::StrCat("TRAINYARD_COORDINATOR=", coordinator_));
   if (options_.issue_access) {

@@ -29,6 +29,9 @@ struct ProcessPoolOptions {
   std::string coordinator;             // "host:port", as TRAINYARD_COORDINATOR
   std::string folder;                  // for logs, slots and access; made if it is missing
   AccessIssuer issue_access;           // may be empty: nobody asks for anything
+  // Their UUIDs: the worker in slot i sees the i-th and no other, those in slots beyond see none.
+  // Empty: workers see what we see.
+  std::vector<std::string> gpus = {};
 };
 
 class ProcessLauncher final : public Launcher {
@@ -56,7 +59,7 @@ class ProcessLauncher final : public Launcher {
   ProcessLauncher(ProcessPoolOptions options, LaunchListener listener);
   std::string SlotPath(int64_t launch) const;
   std::string AccessPath(int64_t launch) const;
-  absl::Status StartLocked(int64_t launch, int slot_fd, ProcessIdentity* process);
+  absl::Status StartLocked(const LaunchOrder& order, int slot_fd, ProcessIdentity* process);
   absl::Status WatchLocked(int64_t launch, const ProcessIdentity& process);
   void KillLocked(Watched& watched, std::string why);
   void WakeUp();
@@ -79,5 +82,8 @@ class ProcessLauncher final : public Launcher {
 
 // What a worker needs of our environment, and nothing else: no tokens, no stray settings.
 std::vector<std::string> WorkerEnvironment(const char* const* environment);
+
+// Of the worker in that slot: with its GPU and no other, or with none.
+void ShowGpu(const std::vector<std::string>& gpus, int slot, std::vector<std::string>* environment);
 
 }  // namespace trainyard::coordinator

@@ -97,6 +97,7 @@ grpc::ServerUnaryReactor* WorkerGateway::Register(grpc::CallbackServerContext* c
   event.pid = request->pid();
   event.device = request->device();
   event.abilities = AbilitiesOf(*request);
+  event.gpu = GpuOf(*request);
   loop_->AskAsync(std::move(event), [this, reactor, response](absl::StatusOr<core::Answer> answer) {
     if (answer.ok()) {
       response->set_worker(answer->id);
@@ -160,6 +161,7 @@ absl::Status WorkerGateway::Received(core::WorkerId worker, const v1::WorkerMess
   switch (message.message_case()) {
     case v1::WorkerMessage::kRenewal:
       if (auto status = CheckCounts(message.renewal().step(), 0); !status.ok()) return status;
+      if (auto status = CheckUse(message.renewal().gpu_use()); !status.ok()) return status;
       return loop_->TryPost(FromProto(worker, message.renewal()));
     case v1::WorkerMessage::kEpoch: {
       const v1::EpochReport& report = message.epoch();

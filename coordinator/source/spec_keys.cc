@@ -86,7 +86,7 @@ const std::vector<SpecSection>& SpecSections() {
       {"train",
        {"epochs", "batch_size", "optimizer", "lr", "momentum", "nesterov", "beta1", "beta2",
         "epsilon", "weight_decay", "clip_norm", "schedule", "label_smoothing", "augmentation",
-        "initialisation", "seed"}},
+        "initialisation", "precision", "seed"}},
       {"schedule",
        {"kind", "warmup_epochs", "step_epochs", "step_factor", "final_factor", "peak_at"},
        "kind"},

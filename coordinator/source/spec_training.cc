@@ -73,6 +73,11 @@ void ReadTraining(const Section& root, network::Training* training, SpecProblems
       "initialisation",
       {{"he", network::Initialisation::kHe}, {"glorot", network::Initialisation::kGlorot}},
       &training->initialisation);
+  section.Word<network::Precision>("precision",
+                                   {{"fp32", network::Precision::kFp32},
+                                    {"tf32", network::Precision::kTf32},
+                                    {"bf16", network::Precision::kBf16}},
+                                   &training->precision);
   section.Seed("seed", &training->seed);
 }
 

@@ -262,6 +262,7 @@ void WriteTraining(Emitter& out, const network::Training& training) {
   out << EndMap;
   Entry(out, "initialisation",
         training.initialisation == network::Initialisation::kHe ? "he" : "glorot");
+  Entry(out, "precision", network::PrecisionName(training.precision));
   Entry(out, "seed", training.seed);
   out << EndMap;
 }

@@ -230,7 +230,7 @@ TEST_F(CommandTest, WorkersAreListedAndDrainedByNumberOrName) {
   server.workers = {worker};
   EXPECT_EQ(RunCli(server, {"worker", "list"}).out,
             "WORKER  NAME           POOL     DEVICE          STATE  AT WORK ON\n"
-            "     3  gpu-host/4711  process  cpu, 2 threads  busy   job 7, trial 2, attempt 1\n");
+            "     3  gpu-host/4711  process  cpu, 2 threads  busy   job 7, trial 2\n");
   EXPECT_EQ(RunCli(server, {"worker", "drain", "3"}).out, "worker 3 (gpu-host/4711) draining\n");
   EXPECT_EQ(RunCli(server, {"worker", "drain", "gpu-host/4711"}).code, kDone);
   const Outcome unknown = RunCli(server, {"worker", "drain", "4"});

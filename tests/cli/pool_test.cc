@@ -93,10 +93,43 @@ TEST(PoolTest, WorkersShowGpusAndLabelsWhereOneHasSome) {
       Parse<v1::Worker>(R"(id: 4 name: "here/8" pool: "process" device: "cpu, 2 threads"
         state: BUSY job: 7 trial: 2 attempt: 1)")};
   EXPECT_EQ(RunCli(server, {"worker", "list"}).out,
-            R"(WORKER  NAME    POOL     DEVICE          GPU       LABELS       STATE  AT WORK ON
-     3  gpu1/7  gpu      cuda            80.0 GiB  site=berlin  idle   -
-     4  here/8  process  cpu, 2 threads  -         -            busy   job 7, trial 2, attempt 1
+            R"(WORKER  NAME    POOL     DEVICE          GPU MEMORY  LABELS       STATE  AT WORK ON
+     3  gpu1/7  gpu      cuda            80.0 GiB    site=berlin  idle   -
+     4  here/8  process  cpu, 2 threads  -           -            busy   job 7, trial 2
 )");
+}
+
+TEST(PoolTest, WorkersOnGpusShowNameMemoryDriverAndUse) {
+  ScriptedServer server;
+  server.workers = {Parse<v1::Worker>(R"text(id: 3 name: "h/71" pool: "gpus" device: "cuda"
+        state: BUSY job: 7 trial: 2 attempt: 1 gpu: true gpu_memory_bytes: 85520809984
+        gpu_device { name: "NVIDIA H100" uuid: "GPU-1" memory_bytes: 85520809984
+                     driver: "580.65.06 (CUDA 13.0)" compute_capability: "9.0" }
+        gpu_use { memory_used_bytes: 13200000000 busy_percent: 97 })text"),
+                    Parse<v1::Worker>(R"(id: 4 name: "h/72" pool: "gpus" device: "cuda"
+        state: IDLE gpu_device { name: "A\033[2J10" memory_bytes: 15843721216
+                                 driver: "CUDA 12.4" }
+        gpu_use { memory_used_bytes: 314572800 busy_percent: -1 })"),
+                    Parse<v1::Worker>(R"(id: 5 name: "h/73" pool: "gpus" state: LOST
+        gpu_device { name: "A10" memory_bytes: 15843721216 })"),
+                    Parse<v1::Worker>(R"(id: 6 name: "h/74" pool: "gpus" state: IDLE
+        device: "cpu")")};
+  EXPECT_EQ(
+      RunCli(server, {"worker", "list"}).out,
+      R"(WORKER  NAME  POOL  DEVICE  GPU MEMORY     DRIVER                 BUSY  STATE  AT WORK ON
+     3  h/71  gpus  H100    12.3/79.6 GiB  580.65.06 (CUDA 13.0)   97%  busy   job 7, trial 2
+     4  h/72  gpus  A10     0.3/14.8 GiB   CUDA 12.4                 -  idle   -
+     5  h/73  gpus  A10     14.8 GiB       -                         -  lost   -
+     6  h/74  gpus  cpu     -              -                         -  idle   -
+)");
+  server.workers[0].set_attempt(3);
+  EXPECT_THAT(RunCli(server, {"worker", "list"}).out,
+              AllOf(HasSubstr("job 7, trial 2,\n"), HasSubstr(" attempt 3\n")));
+  const Outcome json = RunCli(server, {"worker", "list", "--output", "json"});
+  EXPECT_THAT(json.out,
+              AllOf(HasSubstr("\"uuid\": \"GPU-1\""), HasSubstr("\"name\": \"NVIDIA H100\""),
+                    HasSubstr("\"compute_capability\": \"9.0\""), HasSubstr("\"busy_percent\": 97"),
+                    HasSubstr("\"memory_used_bytes\": \"13200000000\"")));
 }
 
 TEST(PoolTest, AQueuedAttemptSaysWhatItWaitsFor) {

@@ -72,9 +72,10 @@ class Yard:
     # ---- Processes ----
 
     def start(self, *flags, expect_ready=True, poll_ms=50):
-        command = [COORDINATOR, "--listen", self.address, "--state-dir", self.state_dir, "--workers",
-                   str(self.workers), "--threads-per-worker", "1", "--data-root", self.data_dir,
-                   "--poll-ms", str(poll_ms), *self.flags, *flags]
+        workers = [] if self.workers is None else ["--workers", str(self.workers)]
+        command = [COORDINATOR, "--listen", self.address, "--state-dir", self.state_dir, *workers,
+                   "--threads-per-worker", "1", "--data-root", self.data_dir, "--poll-ms", str(poll_ms),
+                   *self.flags, *flags]
         with open(self.log_path, "ab") as log:
             self.coordinator = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log,
                                                 env=self.environment, text=True)

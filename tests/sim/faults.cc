@@ -31,7 +31,7 @@ World::World(const Options& options)
 Report World::Run() {
   PlanJobs();
   Start();
-  if (options_.faults && random_.Chance(25)) Spawn(LaunchId{});  // somebody else's worker
+  if (options_.faults && random_.Chance(25)) Spawn(LaunchId{}, false);  // somebody else's worker
   if (options_.faults) clock_.After(random_.Between(100, 2'000), [this] { Fault(); });
   if (options_.faults && random_.Chance(30)) {
     clock_.After(random_.Between(2'000, 4'000), [this] { Adjust(); });
@@ -66,9 +66,9 @@ void World::Started(TrialId trial, uint64_t weights) {
   known->second = weights;
 }
 
-int World::Spawn(LaunchId launch) {
+int World::Spawn(LaunchId launch, bool gpu) {
   const int process = static_cast<int>(processes_.size());
-  processes_.push_back({.worker = std::make_unique<Worker>(*this, process, launch)});
+  processes_.push_back({.worker = std::make_unique<Worker>(*this, process, launch), .gpu = gpu});
   processes_.back().worker->Boot();
   return process;
 }
@@ -89,13 +89,16 @@ World::Process* World::Find(WorkerId worker) {
 
 void World::Register(int index) {
   Worker* worker = processes_[static_cast<size_t>(index)].worker.get();
+  std::optional<Gpu> gpu;
+  if (processes_[static_cast<size_t>(index)].gpu) gpu = {.name = "A GPU", .uuid = "GPU-1"};
   Want(
-      [worker, index](RequestId id) {
+      [worker, index, gpu](RequestId id) {
         return Event{.what = WorkerRegistered{.request = id,
                                               .incarnation = absl::StrCat("process", index),
                                               .name = absl::StrCat("host/", index),
                                               .pool = worker->launch() ? "process" : "external",
-                                              .launch = worker->launch()}};
+                                              .launch = worker->launch(),
+                                              .gpu = gpu}};
       },
       [this, worker](const Answer& answer) {
         clock_.After(random_.Between(1, 50), [worker, answer] {
@@ -147,7 +150,7 @@ void World::Exited(int index, ExitKind kind, int number) {
   if (!launch) {
     // Its owner starts it again, as long as there is something to do.
     if (Quiet()) return;
-    clock_.After(random_.Between(500, 4'000), [this] { Spawn(LaunchId{}); });
+    clock_.After(random_.Between(500, 4'000), [this] { Spawn(LaunchId{}, false); });
     return;
   }
   clock_.After(random_.Between(1, 250), [this, launch, kind, number, life = life_] {
@@ -229,9 +232,11 @@ void World::WorkerFault(int64_t kind, int index) {
       return worker->Die(ExitKind::kCode, 143);
     case 8: {
       Count("fault: attempt fails");
-      constexpr Outcome kOutcomes[] = {Outcome::kFailed, Outcome::kFailed, Outcome::kStopped,
+      constexpr Outcome kOutcomes[] = {Outcome::kFailed,      Outcome::kFailed,
+                                       Outcome::kStopped,     Outcome::kDeviceLost,
                                        Outcome::kOutOfMemory, Outcome::kFailedFinally};
-      const Outcome outcome = kOutcomes[random_.Between(0, same_path_ ? 2 : 4)];
+      const Outcome outcome = kOutcomes[random_.Between(0, same_path_ ? 3 : 5)];
+      if (outcome == Outcome::kDeviceLost) Count("fault: GPU lost");
       if (outcome == Outcome::kOutOfMemory) paths_changed_ = true;
       return worker->FailSoon(outcome);
     }

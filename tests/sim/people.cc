@@ -12,8 +12,9 @@ void World::PlanPools(Random& plan) {
   const std::set<std::string> runtimes = {"native", "program-keras"};
   const int64_t kind = plan.Between(1, 3);
   if (kind != 2) {
-    settings_.pools["process"].hosts[""].assign(static_cast<size_t>(plan.Between(1, 3)),
-                                                {.runtimes = runtimes});
+    std::vector<core::Abilities>& slots = settings_.pools["process"].hosts[""];
+    slots.assign(static_cast<size_t>(plan.Between(1, 3)), {.runtimes = runtimes});
+    slots.front().gpu = plan.Chance(40);
   }
   if (kind == 1) return;
   core::PoolSettings& farm = settings_.pools["farm"];
@@ -23,6 +24,16 @@ void World::PlanPools(Random& plan) {
     farm.hosts[host].assign(static_cast<size_t>(plan.Between(1, 2)),
                             {.gpu = plan.Chance(50), .runtimes = runtimes});
   }
+}
+
+// A job may insist on a GPU: there is one that can be launched on for good.
+bool World::HasGpu() const {
+  for (const auto& [name, pool] : settings_.pools) {
+    for (const auto& [host, slots] : pool.hosts) {
+      if (host != "west" && slots.front().gpu) return true;
+    }
+  }
+  return false;
 }
 
 // A job that searches a space, on rungs or not.
@@ -59,6 +70,7 @@ void World::PlanJobs() {
       request.configuration = {};
       request.needs.runtime = "program-keras";
     }
+    if (HasGpu() && plan.Chance(40)) request.needs.gpu = GpuWish::kRequired;
     constexpr double kBounds[] = {0.80, 0.86, 0.89, 0.95};
     request.target.bound = kBounds[plan.Between(0, 3)];
     request.budget.trials = static_cast<int>(plan.Between(1, 4));

@@ -196,8 +196,15 @@ void World::Launch(const LaunchWorker& effect) {
   if (effect.slot.host.host == "west" && Hits(2'000)) {
     return fail("fault: launch refused", LaunchFault::kLasting);
   }
+  const HostName& host = effect.slot.host;
+  const auto& slots = settings_.pools.at(host.pool).hosts.at(host.host);
+  bool gpu = slots.at(static_cast<size_t>(effect.slot.slot)).gpu;
+  if (gpu && Hits(2'000)) {
+    Count("fault: GPU not to be had");
+    gpu = false;
+  }
   const bool there = Find(effect.launch) != nullptr;
-  if (!there || options_.mistake == Mistake::kLaunchesTwice) Spawn(effect.launch);
+  if (!there || options_.mistake == Mistake::kLaunchesTwice) Spawn(effect.launch, gpu);
   const std::string handle = absl::StrCat(effect.launch.value);
   const int64_t delay_ms = random_.Between(10, 300);
   clock_.After(delay_ms, [this, life = life_, effect, handle] {

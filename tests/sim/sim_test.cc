@@ -98,6 +98,8 @@ TEST_P(Seeds, EverythingEndsAsIfNothingHadHappened) {
                            "fault: launch refused",
                            "fault: launch on a lost host",
                            "fault: host lost",
+                           "fault: GPU lost",
+                           "fault: GPU not to be had",
                            "fault: message lost",
                            "fault: message twice",
                            "fault: worker killed",

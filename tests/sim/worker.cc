@@ -113,6 +113,10 @@ void Worker::Do(const Order& order) {
   const auto drop = [this] {
     job_.reset();
     ++assignments_;
+    if (!device_lost_) return;
+    world_.Send(process_, {.what = core::WorkerLeft{id_, "its GPU was lost"}});
+    Later(
+        world_.random().Between(10, 300), [this] { Die(core::ExitKind::kCode, 0); }, false);
   };
   if (const auto* start = std::get_if<core::StartAttempt>(&effect)) {
     Begin(*start, order);
@@ -297,6 +301,7 @@ void Worker::End(core::Outcome outcome, const std::string& message) {
       ended.adjusted_at.push_back(EffectiveStep(adjustment));
     }
   }
+  device_lost_ = outcome == core::Outcome::kDeviceLost;
   job_->ended = true;
   Tell(ended);
 }

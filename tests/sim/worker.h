@@ -117,6 +117,7 @@ class Worker {
   bool alive_ = true;
   bool hung_ = false;
   bool connected_ = false;
+  bool device_lost_ = false;  // leaves as soon as that is heard
   int64_t frozen_until_ms_ = 0;
   core::WorkerId id_;
   int64_t sequence_ = 0;

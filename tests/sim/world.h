@@ -42,6 +42,7 @@ class World : public Surroundings {
   // A process and its connection.
   struct Process {
     std::unique_ptr<Worker> worker;
+    bool gpu = false;  // has one
     bool open = false;
     int session = 0;
     bool close_untold = false;  // the coordinator does not know yet that the session closed
@@ -85,6 +86,7 @@ class World : public Surroundings {
 
   // ---- people.cc: jobs and what people do to them. ----
   void PlanPools(Random& plan);
+  bool HasGpu() const;
   void PlanJobs();
   void Want(std::function<core::Event(core::RequestId)> ask,
             std::function<void(const core::Answer&)> done);
@@ -108,7 +110,7 @@ class World : public Surroundings {
     return Faulty() && random_.Between(1, 10'000) <= percent_of_10000;
   }
   int AnyProcess();  // that has registered; -1: there is none
-  int Spawn(core::LaunchId launch);
+  int Spawn(core::LaunchId launch, bool gpu);
   Process* Find(core::LaunchId launch);
   Process* Find(core::WorkerId worker);
   void Count(const std::string& what) { ++report_.coverage[what]; }

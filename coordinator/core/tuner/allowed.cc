@@ -13,8 +13,7 @@ bool Allowed(const TuningLimits& limits, const network::Configuration& configura
     return false;
   }
   return limits.max_training_bytes <= 0 ||
-         network::TrainingBytes(network, configuration.training.batch_size) <=
-             limits.max_training_bytes;
+         network::TrainingBytes(network, configuration.training) <= limits.max_training_bytes;
 }
 
 }  // namespace trainyard::core

@@ -32,6 +32,7 @@ std::string Text(network::OptimizerKind kind) {
 std::string Text(network::Initialisation kind) {
   return kind == network::Initialisation::kHe ? "he" : "glorot";
 }
+std::string Text(network::Precision precision) { return network::PrecisionName(precision); }
 std::string Text(network::ScheduleKind kind) {
   constexpr const char* kNames[] = {"constant", "step", "cosine", "one_cycle"};
   return kNames[static_cast<int>(kind)];
@@ -192,6 +193,7 @@ std::vector<Change> Difference(const network::Configuration& from,
   differ.Field("train.augmentation.normalise", a.augmentation.normalise, b.augmentation.normalise);
   differ.Field("train.label_smoothing", a.label_smoothing, b.label_smoothing);
   differ.Field("train.initialisation", a.initialisation, b.initialisation);
+  differ.Field("train.precision", a.precision, b.precision);
   differ.Field("train.seed", a.seed, b.seed);
   return differ.changes;
 }

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "network/shapes.h"
 #include "proto/spec_convert.h"
 
 namespace trainyard::coordinator {
@@ -311,8 +312,32 @@ TEST(ApiTest, EveryOutcomeArrivesAndAnUnknownOneMayBeTriedAgain) {
   EXPECT_EQ(outcome(v1::AttemptEnded::FAILED_FINALLY), core::Outcome::kFailedFinally);
   EXPECT_EQ(outcome(v1::AttemptEnded::CHECKPOINT_BROKEN), core::Outcome::kCheckpointBroken);
   EXPECT_EQ(outcome(v1::AttemptEnded::OUT_OF_MEMORY), core::Outcome::kOutOfMemory);
+  EXPECT_EQ(outcome(v1::AttemptEnded::DEVICE_LOST), core::Outcome::kDeviceLost);
   EXPECT_EQ(outcome(0), core::Outcome::kFailed);
   EXPECT_EQ(outcome(4711), core::Outcome::kFailed);
+}
+
+TEST(ApiTest, WithoutAPrecisionATrainingIsFp32AndHasTheBytesItHadBefore) {
+  network::Training training;
+  v1::Training message = trainyard::ToProto(training);
+  const std::string bytes = message.SerializeAsString();
+  message.clear_precision();
+  EXPECT_EQ(message.SerializeAsString(), bytes);
+  EXPECT_TRUE(trainyard::FromProto(message) == training);
+  for (const auto precision : {network::Precision::kTf32, network::Precision::kBf16}) {
+    training.precision = precision;
+    EXPECT_NE(trainyard::ToProto(training).SerializeAsString(), bytes);
+    EXPECT_TRUE(trainyard::FromProto(trainyard::ToProto(training)) == training);
+  }
+}
+
+TEST(ApiTest, APrecisionThatIsNotKnownIsRefusedAndNotTakenForAnother) {
+  v1::Training message = trainyard::ToProto(network::Training{});
+  message.set_precision(static_cast<v1::Training::Precision>(4711));
+  const auto problems = network::CheckTraining(trainyard::FromProto(message), {});
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_EQ(problems[0].path + ": " + problems[0].message,
+            "train.precision: found number 4711, expected fp32, tf32 or bf16");
 }
 
 TEST(ApiTest, ARequestFollowsFromItsSpecAndItsHashFromEveryByteOfIt) {

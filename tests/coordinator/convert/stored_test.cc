@@ -24,6 +24,7 @@ network::Configuration Configuration() {
   residual.shortcut = {{network::Conv{.filters = 9, .kernel = {1, 1}}}};
   configuration.network.layers = {{residual}, {network::Flatten{}}, {network::Dense{.units = 7}}};
   configuration.training.optimizer.learning_rate = 1.0 / 3;
+  configuration.training.precision = network::Precision::kBf16;
   configuration.training.seed = ~uint64_t{0};
   return configuration;
 }
@@ -176,10 +177,13 @@ TEST(StoredTest, EveryFieldOfTheOthersSurvives) {
                       3,
                       "cpu",
                       {true, 4, {{"site", kText}}, {"native", "program"}, {kText, "/data"}},
+                      core::Gpu{kText, "GPU-1", 5, "13.0", "9.0"},
                       core::WorkerState::kBusy,
                       true,
                       {4},
                       {}};
+  ExpectRoundTrip(worker);
+  worker.gpu.reset();
   ExpectRoundTrip(worker);
   core::Launch launch{{1},
                       {{"pool", "host"}, 5},

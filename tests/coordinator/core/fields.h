@@ -108,7 +108,7 @@ void WorkerEventFields(T& e, V visit) {
   } else if constexpr (Is<T, WorkerRegistered>) {
     visit("request", e.request), visit("incarnation", e.incarnation), visit("name", e.name);
     visit("pool", e.pool), visit("launch", e.launch), visit("host", e.host);
-    visit("gpu", e.abilities.gpu);
+    visit("gpu", e.gpu);
   } else if constexpr (Is<T, WorkerConnected>) {
     visit("worker", e.worker), visit("running", e.running);
   } else if constexpr (Is<T, WorkerDisconnected>) {

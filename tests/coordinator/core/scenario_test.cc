@@ -49,6 +49,11 @@ class Player {
       if (name == "pool") {
         settings_.pools["process"].hosts[""].assign(static_cast<size_t>(value), Abilities{});
       }
+      // The first slots of that pool have a GPU each.
+      if (name == "pool_gpus") {
+        std::vector<Abilities>& slots = settings_.pools["process"].hosts[""];
+        for (size_t i = 0; i < static_cast<size_t>(value); ++i) slots.at(i).gpu = true;
+      }
       // Two hosts, a worker of its own for each attempt: gpu1 has so many GPUs of 8 MiB, gpu2
       // of 80.
       if (name == "gpus") SetGpus(static_cast<size_t>(value));

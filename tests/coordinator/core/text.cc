@@ -21,9 +21,9 @@ constexpr const char* kExits[] = {"code", "signal", "out_of_memory", "unknown"};
 constexpr const char* kFaults[] = {"passing", "lasting"};
 constexpr const char* kGpuWishes[] = {"any", "none", "required"};
 constexpr const char* kRestores[] = {"nothing", "continue", "inherit", "finish"};
-constexpr const char* kOutcomes[] = {"completed",        "stopped",        "diverged",
-                                     "failed",           "failed_finally", "out_of_memory",
-                                     "checkpoint_broken"};
+constexpr const char* kOutcomes[] = {
+    "completed",      "stopped",       "diverged",          "failed",
+    "failed_finally", "out_of_memory", "checkpoint_broken", "device_lost"};
 
 template <typename Enum>
 constexpr auto& NamesOf() {
@@ -72,6 +72,9 @@ struct Writer {
   }
   void operator()(const char* name, const network::Configuration& configuration) const {
     if (configuration.IsProgram()) Put(name, "yes");
+  }
+  void operator()(const char* name, const std::optional<Gpu>& gpu) const {
+    if (gpu) Put(name, gpu->uuid);
   }
   void operator()(const char* name, const std::optional<network::Configuration>& wanted) const {
     if (wanted) (*this)(name, wanted->training.optimizer.learning_rate);
@@ -128,6 +131,9 @@ struct Reader {
   }
   void operator()(const char* name, network::Configuration& configuration) const {
     Take(name, [&](const std::string&) { configuration = {}; });
+  }
+  void operator()(const char* name, std::optional<Gpu>& gpu) const {
+    Take(name, [&](const std::string& text) { gpu = {.name = "A GPU", .uuid = text}; });
   }
   void operator()(const char* name, std::optional<network::Configuration>& wanted) const {
     Take(name, [&](const std::string& text) {

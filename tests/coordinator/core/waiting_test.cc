@@ -36,7 +36,42 @@ class WaitingTest : public ::testing::Test {
 TEST_F(WaitingTest, WhereNothingSuitsItSaysWhatIsWanted) {
   AddPool("gpu", {.gpu = true, .gpu_memory_bytes = int64_t{8} << 30});
   Do(10, "job_submitted request=1 gpu=required memory=17179869184 pool=gpu");
-  EXPECT_EQ(Why(), "a GPU with 16.0 GiB, in pool gpu: there is none that suits");
+  EXPECT_EQ(Why(),
+            "a GPU with 16.0 GiB, in pool gpu: there is none that suits; the largest GPU has 8.0 "
+            "GiB");
+}
+
+TEST_F(WaitingTest, WhatNeedsNoGpuAndFitsOnNoneSaysHowMuchItNeeds) {
+  AddPool("gpu", {.gpu = true, .gpu_memory_bytes = int64_t{8} << 30});
+  Do(10, "job_submitted request=1 memory=17179869184");
+  EXPECT_EQ(Why(),
+            "a worker without a GPU, or a GPU with 16.0 GiB: there is none that suits; the largest "
+            "GPU has 8.0 GiB");
+  // Of GPUs that are not in question nothing is said.
+  state_.jobs.begin()->second.request.needs.pool = "other";
+  EXPECT_EQ(Why(), "a worker, in pool other: there is none that suits");
+}
+
+TEST_F(WaitingTest, AWorkerThatCameWithoutItsGpuIsLetGoForWhoNeedsOne) {
+  AddPool("gpu", {.gpu = true});
+  Do(10, "job_submitted request=1 gpu=required memory=1073741824");
+  Do(20, "worker_registered request=2 incarnation=i name=h/1 launch=1");
+  Do(30, "worker_connected worker=1");
+  Do(40, "worker_exited launch=1 kind=code");
+  EXPECT_EQ(Why(50), "a GPU with 1.0 GiB: host h of pool gpu is without 1 of its GPUs");
+  EXPECT_EQ(state_.attempts.size(), 1u) << "it cost no attempt";
+  Do(60'031, "time_passed");
+  EXPECT_EQ(Why(60'031), "a worker that is being started on host h of pool gpu");
+}
+
+TEST_F(WaitingTest, AnImageForProgramsHasItsGpuThoughItNamesNone) {
+  AddPool("gpu", {.gpu = true, .runtimes = {"program-keras"}});
+  Do(10, "job_submitted request=1 gpu=required memory=1073741824");
+  state_.jobs.begin()->second.request.needs.runtime = "program-keras";
+  Do(15, "time_passed");
+  Do(20, "worker_registered request=2 incarnation=i name=h/1 launch=1");
+  Do(30, "worker_connected worker=1");
+  EXPECT_EQ(state_.workers.begin()->second.state, WorkerState::kBusy);
 }
 
 TEST_F(WaitingTest, WhereNobodyRunsSuchProgramsItSaysHowSomebodyWould) {
@@ -78,6 +113,18 @@ TEST_F(WaitingTest, AHostThatIsLostOrSetAsideIsNamedWithTheCause) {
   Do(30, "host_found pool=box host=h");
   Do(40, "launch_failed launch=1 message=\"no space\"");
   EXPECT_THAT(Why(50), HasSubstr("host h of pool box is set aside for another 1 s: launch 1"));
+}
+
+TEST_F(WaitingTest, AHostWhoseGpuIsLostSaysSoUntilItMayBeTriedAgain) {
+  AddPool("gpu", {.gpu = true});
+  Do(10, "job_submitted request=1 gpu=required memory=1073741824");
+  Do(20, "worker_registered request=2 incarnation=i name=h/1 launch=1 gpu=GPU-1");
+  Do(30, "worker_connected worker=1");
+  Do(40, "attempt_ended claim=1/1/1 sequence=1 outcome=device_lost message=gone");
+  Do(50, "worker_exited launch=1 kind=code");
+  EXPECT_EQ(Why(60), "a GPU with 1.0 GiB: host h of pool gpu is without 1 of its GPUs");
+  Do(60'041, "time_passed");
+  EXPECT_EQ(Why(60'041), "a worker that is being started on host h of pool gpu");
 }
 
 TEST_F(WaitingTest, WhoeverRunsOrIsPausedWaitsForNothing) {

@@ -80,8 +80,14 @@ class ProcessLauncherTest : public ::testing::Test {
     mkfifo(fifo.c_str(), 0600);
     return "read x < " + fifo.string();
   }
-  std::unique_ptr<ProcessLauncher> Open(const std::string& binary) {
-    auto launcher = ProcessLauncher::Open({binary, {"--threads", "1"}, "127.0.0.1:7700", Logs()},
+  std::unique_ptr<ProcessLauncher> Open(const std::string& binary,
+                                        const std::vector<std::string>& gpus = {}) {
+    auto launcher = ProcessLauncher::Open({.worker_binary = binary,
+                                           .arguments = {"--threads", "1"},
+                                           .coordinator = "127.0.0.1:7700",
+                                           .folder = Logs(),
+                                           .issue_access = {},
+                                           .gpus = gpus},
                                           exits_.Callback());
     EXPECT_TRUE(launcher.ok()) << launcher.status();
     return *std::move(launcher);
@@ -135,6 +141,24 @@ TEST_F(ProcessLauncherTest, AnExitIsToldWithItsCode) {
   EXPECT_EQ(exit->signal, 0);
   EXPECT_FALSE(exit->unknown);
   EXPECT_EQ(exit->cause, "exit code 7");
+}
+
+TEST_F(ProcessLauncherTest, AWorkerSeesTheGpuOfItsSlotAndNoOther) {
+  const std::string script = Script("echo \"sees ${CUDA_VISIBLE_DEVICES-what we see}\"");
+  const auto seen = [&](const std::vector<std::string>& gpus, int64_t launch, int slot) {
+    auto launcher = Open(script, gpus);
+    EXPECT_TRUE(launcher->Launch({.launch = launch, .slot = slot}).ok());
+    EXPECT_TRUE(exits_.Next());
+    return Log(launch);
+  };
+  unsetenv("CUDA_VISIBLE_DEVICES");
+  EXPECT_EQ(seen({}, 1, 0), "sees what we see\n") << "a machine without GPUs: nothing is set";
+  setenv("CUDA_VISIBLE_DEVICES", "1,0", 1);
+  EXPECT_EQ(seen({}, 2, 0), "sees 1,0\n");
+  EXPECT_EQ(seen({"GPU-a", "GPU-b"}, 3, 0), "sees GPU-a\n");
+  EXPECT_EQ(seen({"GPU-a", "GPU-b"}, 4, 1), "sees GPU-b\n");
+  EXPECT_EQ(seen({"GPU-a", "GPU-b"}, 5, 2), "sees \n") << "a slot beyond computes on the CPU";
+  unsetenv("CUDA_VISIBLE_DEVICES");
 }
 
 TEST_F(ProcessLauncherTest, ASignalIsToldByNameAndIsNotTakenForLackOfMemory) {

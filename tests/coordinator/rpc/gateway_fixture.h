@@ -155,8 +155,7 @@ class GatewayTest : public ::testing::Test {
     std::filesystem::remove_all(folder_);
   }
 
-  int64_t Register(const std::string& incarnation) {
-    v1::RegisterRequest request;
+  int64_t Register(const std::string& incarnation, v1::RegisterRequest request = {}) {
     request.set_name("host/1");
     request.set_pool("external");
     request.set_host("host");

@@ -2,6 +2,7 @@
 // stale or lying worker is taken.
 #include <fstream>
 
+#include "coordinator/convert/api.h"
 #include "coordinator/rpc/registration.h"
 #include "gmock/gmock.h"
 #include "tests/coordinator/rpc/gateway_fixture.h"
@@ -83,6 +84,80 @@ TEST(RegistrationTest, WhatAWorkerMayNotSayOfItselfIsNamed) {
               for (int i = 0; i < 17; ++i) request.add_runtimes("native");
             }),
             "runtimes: found 17, expected at most 16");
+}
+
+v1::Gpu SomeGpu() {
+  v1::Gpu gpu;
+  gpu.set_name("NVIDIA H100 80GB HBM3");
+  gpu.set_uuid("GPU-1");
+  gpu.set_memory_bytes(int64_t{80} << 30);
+  gpu.set_driver("580.65.06 (CUDA 13.0)");
+  gpu.set_compute_capability("9.0");
+  return gpu;
+}
+
+TEST(RegistrationTest, AGpuIsHeldToItsForm) {
+  const auto answer = [](auto change) {
+    v1::RegisterRequest request;
+    request.set_incarnation("one");
+    *request.mutable_gpu_device() = SomeGpu();
+    change(*request.mutable_gpu_device());
+    return std::string(CheckRegistration(request, {}).message());
+  };
+  EXPECT_EQ(answer([](auto&) {}), "");
+  EXPECT_EQ(answer([](auto& gpu) { gpu.clear_driver(), gpu.clear_compute_capability(); }), "");
+  EXPECT_EQ(answer([](auto& gpu) { gpu.clear_name(); }),
+            "gpu_device.name: found a text of 0 bytes, expected 1 to 128");
+  EXPECT_EQ(answer([](auto& gpu) { gpu.clear_uuid(); }),
+            "gpu_device.uuid: found a text of 0 bytes, expected 1 to 128");
+  EXPECT_EQ(answer([](auto& gpu) { gpu.set_driver(std::string(129, '1')); }),
+            "gpu_device.driver: found a text of 129 bytes, expected 0 to 128");
+  EXPECT_EQ(answer([](auto& gpu) { gpu.set_memory_bytes(0); }),
+            "gpu_device.memory_bytes: found 0, expected more than 0");
+}
+
+TEST(RegistrationTest, TheUseOfAGpuIsHeldToItsRange) {
+  const auto answer = [](int64_t bytes, int percent) {
+    v1::GpuUse use;
+    use.set_memory_used_bytes(bytes);
+    use.set_busy_percent(percent);
+    return std::string(CheckUse(use).message());
+  };
+  EXPECT_EQ(answer(-1, -1) + answer(1, 0) + answer(int64_t{80} << 30, 100), "");
+  EXPECT_EQ(answer(-2, 0),
+            "gpu_use.memory_used_bytes: found -2, expected 0 or more, or -1 where it is not known");
+  EXPECT_EQ(answer(0, 101),
+            "gpu_use.busy_percent: found 101, expected 0 to 100, or -1 where it is not known");
+  EXPECT_EQ(answer(0, -2),
+            "gpu_use.busy_percent: found -2, expected 0 to 100, or -1 where it is not known");
+}
+
+TEST_F(GatewayTest, AWorkersGpuIsKeptAndItsUseIsThatOfTheLastRenewal) {
+  v1::RegisterRequest request;
+  *request.mutable_gpu_device() = SomeGpu();
+  const core::WorkerId id{Register("one", request)};
+  const auto shown = [&] {
+    return loop_->Read(
+        [&](const core::State& state) { return ToProto(state, state.workers.at(id)); });
+  };
+  EXPECT_EQ(shown().gpu_device().SerializeAsString(), SomeGpu().SerializeAsString());
+  EXPECT_FALSE(shown().has_gpu_use());
+
+  FakeWorker worker(stub_.get(), id.value, "one");
+  v1::WorkerMessage message;
+  message.mutable_renewal()->mutable_gpu_use()->set_memory_used_bytes(1 << 30);
+  message.mutable_renewal()->mutable_gpu_use()->set_busy_percent(97);
+  worker.Write(message);
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (!shown().has_gpu_use() && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_EQ(shown().gpu_use().memory_used_bytes(), 1 << 30);
+  EXPECT_EQ(shown().gpu_use().busy_percent(), 97);
+
+  message.mutable_renewal()->mutable_gpu_use()->set_busy_percent(101);
+  worker.Write(message);
+  EXPECT_EQ(worker.End().error_code(), Code::INVALID_ARGUMENT);
 }
 
 TEST_F(GatewayTest, AWorkerThatIsNotKnownHasToRegister) {

@@ -117,6 +117,7 @@ train:
   label_smoothing: .1
   augmentation: {flip: true, shift: 2, cutout: 4, normalise: false}
   initialisation: glorot
+  precision: bf16
   seed: 18446744073709551615
 )")
                       .configuration.training;
@@ -132,6 +133,7 @@ train:
   EXPECT_EQ(training.label_smoothing, 0.1);
   EXPECT_EQ(training.augmentation, (network::Augmentation{true, 2, 4, false}));
   EXPECT_EQ(training.initialisation, network::Initialisation::kGlorot);
+  EXPECT_EQ(training.precision, network::Precision::kBf16);
   EXPECT_EQ(training.seed, UINT64_MAX);
 }
 

@@ -148,6 +148,8 @@ TEST(SpecTune, NamesWhatIsWrongWithASpace) {
       {"network.widht: [1]",
        "found the unknown path \"network.widht\", did you mean network.width?"},
       {"\"network.layers[1].conv.filters\": [1]", "did you mean network.layers[0].conv.filters?"},
+      {"train.precision: [fp32, bf16]", "found the unknown path \"train.precision\""},
+      {"train.seed: [1, 2]", "found the unknown path \"train.seed\""},
       {"optics: [1]",
        "found the unknown path \"optics\", expected a key of train such as train.lr"},
       {"changes.lr: [1]", "found the unknown path \"changes.lr\", did you mean train.lr?"},

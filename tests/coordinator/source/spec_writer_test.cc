@@ -191,6 +191,7 @@ class Generator {
     t.augmentation = {Chance(), Whole(0, 9), Whole(0, 9), Chance()};
     t.label_smoothing = Real(0, 0.5);
     t.initialisation = Chance() ? network::Initialisation::kHe : network::Initialisation::kGlorot;
+    t.precision = static_cast<network::Precision>(Whole(0, 2));
     t.seed = random_();
     return t;
   }

@@ -5,6 +5,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -27,6 +29,9 @@
 #include "worker/agent/blob_cache.h"
 #include "worker/agent/blob_client.h"
 #include "worker/agent/choose_backend.h"
+#include "worker/agent/ending.h"
+#include "worker/agent/gpu_watch.h"
+#include "worker/agent/list_gpus.h"
 #include "worker/agent/log.h"
 #include "worker/agent/native_runner.h"
 #include "worker/agent/work_folder.h"
@@ -40,6 +45,7 @@ using namespace trainyard;  // NOLINT: this is the program
 
 constexpr char kVersion[] = "0.1.0";
 constexpr int kWakeUp = SIGUSR2;  // ends the signal thread
+constexpr std::chrono::seconds kGpuSampleEvery{5};
 
 struct Flags {
   std::string coordinator = "localhost:7700";
@@ -49,6 +55,8 @@ struct Flags {
   std::string pool = "external";
   std::map<std::string, std::string> labels;
   std::string backend = "auto";
+  bool list_gpus = false;
+  std::string gpu_claim_folder;
   int64_t launch = 0;
   int threads = 0;
   int grace_s = 25;
@@ -149,6 +157,12 @@ void Declare(CLI::App& app, Flags& flags) {
                  "reference")
       ->check(CLI::IsMember({"auto", "cpu", "cuda", "reference"}))
       ->capture_default_str();
+  app.add_flag("--list-gpus", flags.list_gpus,
+               "Only say which GPUs can be used, each as JSON on a line of its own");
+  app.add_option("--gpu-claims", flags.gpu_claim_folder,
+                 "Folder in which the workers of a host claim a GPU each, shared by them "
+                 "[/run/lock, or else the folder for temporary files]")
+      ->check(CLI::ExistingDirectory);
   app.add_option("--threads", flags.threads, "Threads that compute, 0 for one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
@@ -170,15 +184,15 @@ void Declare(CLI::App& app, Flags& flags) {
       "Ends with 0 when the coordinator says so, 143 after SIGTERM (130 after SIGINT), 6 when no "
       "coordinator could be reached for the orphan limit, 8 when the coordinator does not let it "
       "in "
-      "(its token is revoked, expired or not for workers), 2 on wrong flags or a broken access "
-      "folder, 1 on other errors.");
+      "(its token is revoked, expired or not for workers), 9 when it can use its GPU no more, 2 on "
+      "wrong flags, a broken access folder or a backend that cannot be had, 1 on other errors.");
 }
 
-v1::RegisterRequest Identity(const Flags& flags) {
+v1::RegisterRequest Identity(const Flags& flags, const agent::BackendChoice& choice) {
   char host[256] = "localhost";
   gethostname(host, sizeof host - 1);
   const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
-  const unsigned threads = flags.threads > 0 ? static_cast<unsigned>(flags.threads) : cores;
+  const int threads = flags.threads > 0 ? flags.threads : static_cast<int>(cores);
   std::random_device random;
   v1::RegisterRequest identity;
   identity.set_name(absl::StrCat(host, "/", getpid()));
@@ -186,8 +200,12 @@ v1::RegisterRequest Identity(const Flags& flags) {
   identity.set_launch(flags.launch);
   identity.set_host(host);
   identity.set_pid(getpid());
-  identity.set_device(
-      absl::StrCat(flags.backend, ", ", threads, threads == 1 ? " thread" : " threads"));
+  identity.set_device(agent::DeviceText(choice, threads));
+  if (choice.gpu) {
+    identity.set_gpu(true);
+    identity.set_gpu_memory_bytes(choice.gpu->gpu.memory_bytes());
+    *identity.mutable_gpu_device() = choice.gpu->gpu;
+  }
   identity.set_version(kVersion);
   identity.mutable_labels()->insert(flags.labels.begin(), flags.labels.end());
   identity.mutable_runtimes()->Add(flags.runtimes.begin(), flags.runtimes.end());
@@ -234,23 +252,35 @@ absl::StatusOr<AccessKeys> ReadKeys(const std::string& folder) {
 // One attempt after the other, each by the runner that it is for.
 class Runners : public agent::AttemptRunner {
  public:
-  Runners(agent::AttemptRunner& native, agent::AttemptRunner* programs)
-      : native_(native), programs_(programs) {}
+  // `hidden` says why programs see no GPU, though some are here; else it is empty.
+  Runners(agent::AttemptRunner& native, agent::AttemptRunner* programs, std::string hidden)
+      : native_(native), programs_(programs), hidden_(std::move(hidden)) {}
 
   std::optional<v1::AttemptEnded> Run(const v1::Start& start, agent::Uplink& uplink,
                                       agent::AttemptControl& control) override {
     if (!start.spec().has_program()) return native_.Run(start, uplink, control);
-    if (programs_ != nullptr) return programs_->Run(start, uplink, control);
-    v1::AttemptEnded ended;
-    *ended.mutable_attempt() = start.attempt();
-    ended.set_outcome(v1::AttemptEnded::FAILED);
-    ended.set_message("this worker runs no programs: it was started without --programs");
-    return ended;
+    if (programs_ == nullptr) {
+      return Refuse(start, {v1::AttemptEnded::FAILED,
+                            "this worker runs no programs: it was started without --programs"});
+    }
+    if (!hidden_.empty() && start.spec().resources().gpu() == v1::Resources::REQUIRED) {
+      return Refuse(start, agent::WithoutGpu(hidden_));
+    }
+    return programs_->Run(start, uplink, control);
   }
 
  private:
+  static v1::AttemptEnded Refuse(const v1::Start& start, const agent::Ending& ending) {
+    v1::AttemptEnded ended;
+    *ended.mutable_attempt() = start.attempt();
+    ended.set_outcome(ending.outcome);
+    ended.set_message(ending.message);
+    return ended;
+  }
+
   agent::AttemptRunner& native_;
   agent::AttemptRunner* const programs_;
+  const std::string hidden_;
 };
 
 // Programs may not look into this process, nor find what it was let in with.
@@ -320,8 +350,43 @@ void ChooseRuntimes(Flags& flags) {
   std::erase_if(flags.runtimes, [](const std::string& runtime) { return runtime != "native"; });
 }
 
+agent::NativeOptions NativeOptionsOf(const Flags& flags, const agent::BackendChoice& choice,
+                                     const std::string& work_folder) {
+  agent::NativeOptions options;
+  options.backend.name = choice.backend;
+  options.backend.threads = flags.threads;
+  if (choice.gpu) {
+    options.backend.gpu = choice.gpu->gpu.uuid();
+    options.backend.cache_folder = flags.cache_folder + "/cuda";
+  } else {
+    options.why_no_gpu = choice.reason;
+  }
+  options.work_folder = work_folder;
+  options.https = {flags.private_urls, ""};
+  return options;
+}
+
+// Programs of users compute on the worker's GPU, and on none of the other workers'. Where there is
+// only one, what names it may be more than its UUID: a part of a GPU.
+void ShowGpuToPrograms(const agent::BackendChoice& choice) {
+  if (choice.gpu && !choice.gpu->only) {
+    setenv("CUDA_VISIBLE_DEVICES", choice.gpu->gpu.uuid().c_str(), 1);
+  } else if (choice.of_others) {
+    setenv("CUDA_VISIBLE_DEVICES", "", 1);
+  }
+}
+
+// A worker whose GPU is lost: what it would give back to that, and threads that ask it, may never
+// return.
+[[noreturn]] void EndAtOnce(int exit_code) {
+  spdlog::info("ended with exit code {}", exit_code);
+  spdlog::shutdown();
+  std::fflush(nullptr);
+  _exit(exit_code);
+}
+
 // The worker's whole life, with flags that have been completed.
-int Work(const Flags& flags, const sigset_t& signals) {
+int Work(const Flags& flags, const agent::BackendChoice& choice, const sigset_t& signals) {
   const absl::StatusOr<AccessKeys> keys = ReadKeys(flags.access_folder);
   if (!keys.ok()) {
     spdlog::error("{}", std::string(keys.status().message()));
@@ -340,15 +405,20 @@ int Work(const Flags& flags, const sigset_t& signals) {
   }
   agent::BlobClient blobs(agent::MakeChannel(flags.coordinator, *keys));
   agent::BlobCache cache(flags.cache_folder + "/blobs");
-  agent::NativeRunner native({flags.backend, flags.threads, work->path(), {flags.private_urls, ""}},
-                             blobs, cache);
+  agent::NativeRunner native(NativeOptionsOf(flags, choice, work->path()), blobs, cache);
   std::optional<program::ProgramRunner> programs;
   if (flags.programs != "none") {
     programs.emplace(ProgramOptionsOf(flags, work->path()), blobs, cache);
   }
-  Runners runners(native, programs ? &*programs : nullptr);
+  Runners runners(native, programs ? &*programs : nullptr, choice.of_others ? choice.reason : "");
   agent::AgentOptions options;
-  options.session.identity = Identity(flags);
+  options.session.identity = Identity(flags, choice);
+  std::optional<agent::GpuWatch> watch;
+  if (choice.gpu) {
+    watch.emplace([uuid = choice.gpu->gpu.uuid()] { return agent::UseOfGpu(uuid); },
+                  kGpuSampleEvery);
+    options.session.gpu_use = [&watch] { return watch->latest(); };
+  }
   options.session.keys = *keys;
   options.session.orphan_limit = std::chrono::seconds(flags.orphan_limit_s);
   options.grace = std::chrono::seconds(flags.grace_s);
@@ -361,6 +431,7 @@ int Work(const Flags& flags, const sigset_t& signals) {
   pthread_kill(listener.native_handle(), kWakeUp);
   listener.join();
   if (worker.left_checkpoint()) work->Keep();
+  if (exit_code == agent::kExitDeviceLost) EndAtOnce(exit_code);
   spdlog::info("ended with exit code {}", exit_code);
   return exit_code;
 }
@@ -378,21 +449,24 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : agent::kExitUsage;
   }
+  if (flags.list_gpus) return agent::ListGpus(kernels::ProbeCuda());
   if (flags.cache_folder.empty()) flags.cache_folder = DefaultCache();
   if (flags.work_folder.empty()) flags.work_folder = flags.cache_folder + "/work";
   agent::SetUpLogging(flags.verbose);
-  const auto choice = agent::ChooseBackend(flags.backend);
+  if (flags.gpu_claim_folder.empty()) flags.gpu_claim_folder = agent::DefaultGpuClaimFolder();
+  const auto choice = agent::ChooseBackend(flags.backend, flags.gpu_claim_folder);
   if (!choice.ok()) {
     spdlog::error("{}", agent::OneLine(std::string(choice.status().message())));
     return agent::kExitUsage;
   }
   if (!choice->reason.empty()) {
-    spdlog::info("trains on the CPU: {}", agent::OneLine(choice->reason));
+    spdlog::info("trains on {}: {}", choice->gpu ? "a GPU" : "the CPU",
+                 agent::OneLine(choice->reason));
   }
-  flags.backend = choice->backend;
+  ShowGpuToPrograms(*choice);
   ChooseRuntimes(flags);
   try {
-    return Work(flags, signals);
+    return Work(flags, *choice, signals);
   } catch (const std::exception& error) {
     spdlog::error("{}", error.what());
     return agent::kExitError;

@@ -186,8 +186,10 @@ void Agent::OnSuperseded(const v1::Superseded& superseded) {
 void Agent::On(Ended ended) {
   current_->thread.join();
   const bool orphan = current_->control->stop() && !current_->control->stop()->publish;
+  const bool device_lost = current_->control->device_lost();
   if (orphan) left_checkpoint_ = true;
   current_.reset();
+  if (device_lost) LeaveWithoutDevice();
   if (ended.report) {
     spdlog::info("{}: ended as {}: {}", Describe(ended.attempt),
                  v1::AttemptEnded::Outcome_Name(ended.report->outcome()), ended.report->message());
@@ -196,6 +198,18 @@ void Agent::On(Ended ended) {
     session_.Release(ended.attempt);
   }
   if (next_) Launch(std::move(next_));
+}
+
+// What is left of this process's use of the GPU fails whatever it is told: only another process can
+// begin anew.
+void Agent::LeaveWithoutDevice() {
+  if (!leaving_) {
+    leaving_ = Leaving{"its process can use its GPU no more", kExitDeviceLost,
+                       Clock::now() + options_.grace};
+  }
+  if (!next_) return;
+  session_.Release(next_->start.attempt());
+  next_.reset();
 }
 
 void Agent::On(LeaveRequested request) {

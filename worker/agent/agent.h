@@ -27,6 +27,7 @@ inline constexpr int kExitError = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitUnreachable = 6;  // no coordinator for the orphan limit
 inline constexpr int kExitRefused = 8;      // the coordinator does not let this worker in
+inline constexpr int kExitDeviceLost = 9;   // its process can use its GPU no more
 inline constexpr int kExitSigterm = 143;
 
 struct AgentOptions {
@@ -93,6 +94,7 @@ class Agent {
   void OnSuperseded(const v1::Superseded& superseded);
   void Launch(std::unique_ptr<Attempt> attempt);
   void StopAttempt(StopRequest request, Clock::time_point give_up_at);
+  void LeaveWithoutDevice();
   void CheckDeadlines();
   int Farewell();
 

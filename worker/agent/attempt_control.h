@@ -63,6 +63,11 @@ class AttemptControl {
   void set_phase(v1::Phase phase) { phase_.store(phase, std::memory_order_relaxed); }
   v1::Phase phase() const { return static_cast<v1::Phase>(phase_.load()); }
 
+  // The runner found, as DeviceLost says, that this process can use its GPU no more: the worker is
+  // to leave once the attempt has ended.
+  void set_device_lost() { device_lost_.store(true); }
+  bool device_lost() const { return device_lost_.load(); }
+
   // While it lives, `interrupt` is called once as soon as the wish is at least `at`: at once where
   // it is already. It runs on the asking thread and must not block.
   class Interrupt {
@@ -83,6 +88,7 @@ class AttemptControl {
   std::atomic<Wish> wish_{Wish::kContinue};
   std::atomic<int64_t> step_{0};
   std::atomic<int> phase_{v1::PHASE_LOADING};
+  std::atomic<bool> device_lost_{false};
   std::atomic<bool> adjusted_{false};  // something waits to be taken
 
   mutable std::mutex mutex_;

@@ -18,6 +18,24 @@ Ending EndingOf(const absl::Status& error, const AttemptControl& control, int64_
           std::string(error.message())};
 }
 
+AttemptEnded::Outcome OutcomeOf(const kernels::Error& error, AttemptEnded::Outcome otherwise) {
+  if (dynamic_cast<const kernels::OutOfMemory*>(&error) != nullptr) {
+    return AttemptEnded::OUT_OF_MEMORY;
+  }
+  if (dynamic_cast<const kernels::Unavailable*>(&error) != nullptr ||
+      dynamic_cast<const kernels::KernelFailed*>(&error) != nullptr) {
+    return AttemptEnded::FAILED;
+  }
+  if (dynamic_cast<const kernels::DeviceLost*>(&error) != nullptr) return AttemptEnded::DEVICE_LOST;
+  return otherwise;
+}
+
+Ending WithoutGpu(const std::string& why) {
+  return {AttemptEnded::FAILED,
+          absl::StrCat("the job needs a GPU, and this worker trains on the CPU",
+                       why.empty() ? "" : ": ", why)};
+}
+
 v1::WorkerMessage AdjustReportOf(const v1::AttemptRef& attempt, int number, bool taken,
                                  int64_t step) {
   v1::WorkerMessage message;

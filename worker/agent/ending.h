@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "kernels/backend.h"
 #include "trainyard/v1/worker.pb.h"
 #include "worker/agent/attempt_control.h"
 #include "worker/agent/checkpoint_publisher.h"
@@ -17,6 +18,14 @@ struct Ending {
   std::string message;                    // for people
   std::vector<int64_t> adjusted_at = {};  // kCompleted: the steps of the adjustments that it held
 };
+
+// By the error's kind: what may be mended elsewhere or later, what no attempt of this job on such a
+// device can mend, what is none of the job's fault; of other errors `otherwise`.
+v1::AttemptEnded::Outcome OutcomeOf(const kernels::Error& error,
+                                    v1::AttemptEnded::Outcome otherwise);
+
+// Of a job that needs a GPU, on a worker that has none and why.
+Ending WithoutGpu(const std::string& why);
 
 // What became of an adjustment that was sent.
 v1::WorkerMessage AdjustReportOf(const v1::AttemptRef& attempt, int number, bool taken,

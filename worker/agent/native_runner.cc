@@ -48,6 +48,23 @@ engine::Adjustment ToAdjustment(const v1::Adjustment& message) {
           .configuration = FromProto(message.configuration())};
 }
 
+// What the job is to be computed with here: it may keep off the worker's GPU, or need one.
+kernels::BackendOptions BackendFor(const v1::Start& start, const NativeOptions& options) {
+  kernels::BackendOptions backend = options.backend;
+  const v1::Resources::Gpu wish = start.spec().resources().gpu();
+  if (wish == v1::Resources::REQUIRED && backend.name != "cuda") {
+    throw Ended{WithoutGpu(options.why_no_gpu)};
+  }
+  if (wish == v1::Resources::NONE && backend.name == "cuda") backend.name = "cpu";
+  return backend;
+}
+
+[[noreturn]] void EndWith(const kernels::Error& error, AttemptEnded::Outcome otherwise,
+                          const std::string& where, AttemptControl& control) {
+  if (dynamic_cast<const kernels::DeviceLost*>(&error) != nullptr) control.set_device_lost();
+  End(OutcomeOf(error, otherwise), absl::StrCat(where, error.what()));
+}
+
 class Observer : public engine::TrainingObserver {
  public:
   Observer(const v1::Start& start, bool exact, engine::Trainer& trainer,
@@ -182,6 +199,7 @@ class NativeAttempt {
   AttemptControl& control_;
   const std::string folder_;
 
+  kernels::BackendOptions backend_;
   std::optional<engine::Checkpoint> checkpoint_;
   std::optional<engine::Checkpoint> parent_;  // whose weights are taken over
   int64_t checkpoint_step_ = 0;
@@ -197,12 +215,18 @@ Ending NativeAttempt::Run() {
   std::error_code error;
   std::filesystem::create_directories(folder_, error);
   if (error) End(AttemptEnded::FAILED, absl::StrCat(folder_, ": ", error.message()));
+  backend_ = BackendFor(start_, options_);
   FetchCheckpoint();
   LoadData();
   Plan();
   if (!start_.finishing()) return Train();
-  Require(Finish(start_, data_, *checkpoint_, *trainer_, blobs_, uplink_, control_), control_,
-          step());
+  try {
+    Require(Finish(start_, data_, *checkpoint_, *trainer_, blobs_, uplink_, control_), control_,
+            step());
+  } catch (const kernels::Error& error) {
+    EndWith(error, AttemptEnded::FAILED, absl::StrCat("finishing, at step ", step(), ": "),
+            control_);
+  }
   return {AttemptEnded::COMPLETED, "tested and exported"};
 }
 
@@ -266,8 +290,7 @@ void NativeAttempt::Plan() {
   engine::TrainingData training{&data_.train, data_.validation ? &*data_.validation : nullptr,
                                 start_.spec().validation().fraction(),
                                 start_.spec().validation().seed()};
-  engine::TrainerOptions options{options_.backend, options_.threads,
-                                 start_.spec().checkpoint().every_steps(),
+  engine::TrainerOptions options{backend_, start_.spec().checkpoint().every_steps(),
                                  start_.spec().checkpoint().every_ms(), SpecHash(start_)};
   for (const v1::Adjustment& adjustment : start_.adjustments()) {
     options.adjustments.push_back(ToAdjustment(adjustment));
@@ -278,7 +301,7 @@ void NativeAttempt::Plan() {
         std::make_unique<engine::Trainer>(FromProto(start_.configuration()), training, options);
     if (weights_) trainer_->StartFrom(weights_->bytes());
   } catch (const kernels::Error& error) {
-    End(AttemptEnded::FAILED_FINALLY, error.what());
+    EndWith(error, AttemptEnded::FAILED_FINALLY, "", control_);
   }
   weights_.reset();
   if (parent_) Inherit();
@@ -286,8 +309,8 @@ void NativeAttempt::Plan() {
   try {
     exact_ = trainer_->Restore(*checkpoint_) && checkpoint_->exact;
   } catch (const kernels::Error& error) {
-    End(AttemptEnded::CHECKPOINT_BROKEN,
-        absl::StrCat("checkpoint ", start_.checkpoint_sha256(), ": ", error.what()));
+    EndWith(error, AttemptEnded::CHECKPOINT_BROKEN,
+            absl::StrCat("checkpoint ", start_.checkpoint_sha256(), ": "), control_);
   }
   if (!start_.finishing()) checkpoint_.reset();
 }
@@ -330,7 +353,7 @@ Ending NativeAttempt::Train() {
     outcome = trainer_->Run(observer);
   } catch (const kernels::Error& error) {
     publisher.Drain();
-    End(AttemptEnded::FAILED, absl::StrCat("at step ", step(), ": ", error.what()));
+    EndWith(error, AttemptEnded::FAILED, absl::StrCat("at step ", step(), ": "), control_);
   }
   control_.set_phase(v1::PHASE_UPLOADING);
   if (outcome == engine::Outcome::kStopped || outcome == engine::Outcome::kAbandoned) {
@@ -348,7 +371,11 @@ Ending NativeAttempt::Train() {
                          publisher.trouble())};
   }
   control_.set_phase(v1::PHASE_EVALUATING);
-  confusion_ = trainer_->EvaluateValidation().confusion;
+  try {
+    confusion_ = trainer_->EvaluateValidation().confusion;
+  } catch (const kernels::Error& error) {
+    EndWith(error, AttemptEnded::FAILED, absl::StrCat("after step ", step(), ": "), control_);
+  }
   return {AttemptEnded::COMPLETED, Completion(outcome, *trainer_), trainer_->adjusted_at()};
 }
 
@@ -372,21 +399,24 @@ std::string SpecHash(const v1::Start& start) {
 
 std::optional<v1::AttemptEnded> NativeRunner::Run(const v1::Start& start, Uplink& uplink,
                                                   AttemptControl& control) {
-  NativeAttempt attempt(start, options_, blobs_, cache_, uplink, control);
+  auto attempt = std::make_unique<NativeAttempt>(start, options_, blobs_, cache_, uplink, control);
   Ending ending;
   try {
-    ending = attempt.Run();
+    ending = attempt->Run();
   } catch (const Ended& ended) {
     ending = ended.ending;
   } catch (const std::bad_alloc&) {
-    ending = {AttemptEnded::OUT_OF_MEMORY, absl::StrCat("out of memory at step ", attempt.step())};
+    ending = {AttemptEnded::OUT_OF_MEMORY, absl::StrCat("out of memory at step ", attempt->step())};
   } catch (const std::exception& error) {
-    ending = {AttemptEnded::FAILED, absl::StrCat("at step ", attempt.step(), ": ", error.what())};
+    ending = {AttemptEnded::FAILED, absl::StrCat("at step ", attempt->step(), ": ", error.what())};
   }
   std::optional<AttemptEnded> ended =
-      Conclude(start, control, std::move(ending), attempt.step(), attempt.folder());
-  if (!ended) return ended;
-  for (const int64_t count : attempt.TakeConfusion()) ended->add_confusion(count);
+      Conclude(start, control, std::move(ending), attempt->step(), attempt->folder());
+  if (ended) {
+    for (const int64_t count : attempt->TakeConfusion()) ended->add_confusion(count);
+  }
+  // Giving back to a GPU that is lost may take for ever. The process ends soon, and all with it.
+  if (control.device_lost()) static_cast<void>(attempt.release());
   return ended;
 }
 

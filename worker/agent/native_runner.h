@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "kernels/backend.h"
 #include "worker/agent/attempt_runner.h"
 #include "worker/agent/blob_cache.h"
 #include "worker/agent/blob_client.h"
@@ -12,9 +13,9 @@
 namespace trainyard::agent {
 
 struct NativeOptions {
-  std::string backend = "cpu";
-  int threads = 0;          // <= 0: one per core
-  std::string work_folder;  // the process's own
+  kernels::BackendOptions backend;  // the precision is the job's
+  std::string why_no_gpu = {};      // for jobs that need one, where the backend is not "cuda"
+  std::string work_folder;          // the process's own
   HttpsOptions https;
 };
 

@@ -259,6 +259,9 @@ v1::WorkerMessage Session::Renewal() const {
     renewal->set_step(held_->control->step());
     renewal->set_phase(held_->control->phase());
   }
+  if (options_.gpu_use) {
+    if (std::optional<v1::GpuUse> use = options_.gpu_use()) *renewal->mutable_gpu_use() = *use;
+  }
   return message;
 }
 

@@ -27,6 +27,8 @@ struct SessionOptions {
   v1::RegisterRequest identity;                            // incarnation included
   AccessKeys keys;                                         // of the channel, to explain failures
   std::chrono::milliseconds orphan_limit{30 * 60 * 1000};  // until the coordinator has said its own
+  // Of its GPU, at every renewal; must not block. Empty: it has none.
+  std::function<std::optional<v1::GpuUse>()> gpu_use = {};
   size_t reports_max = 100'000;  // unacknowledged ones, before the next epoch's report waits
 };
 

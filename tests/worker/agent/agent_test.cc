@@ -57,6 +57,38 @@ TEST_F(AgentTest, RegistersThenSaysHelloThenRenewsWithStepAndPhase) {
   gateway_.WaitFor("the end", [](const Record& r) { return r.ended() != nullptr; });
 }
 
+TEST_F(AgentTest, RenewalsTellTheUseOfItsGpu) {
+  RunningAgent agent(gateway_.address(), runner_, [](AgentOptions& options) {
+    options.session.gpu_use = [] {
+      v1::GpuUse use;
+      use.set_busy_percent(87);
+      return std::optional(use);
+    };
+  });
+  const Record record =
+      gateway_.WaitFor("a renewal", [](const Record& r) { return !r.renewals.empty(); });
+  EXPECT_EQ(record.renewals.back().gpu_use().busy_percent(), 87);
+}
+
+TEST_F(AgentTest, WithoutItsDeviceItReportsLeavesAndTakesNothingMore) {
+  RunningAgent agent(gateway_.address(), runner_);
+  Begin(1);
+  gateway_.Set([](auto& b) { b.acknowledge = false; });
+  runner_.Play([](Uplink&, AttemptControl& control) {
+    control.set_device_lost();
+    return std::optional<v1::AttemptEnded>();
+  });
+  runner_.End(v1::AttemptEnded::DEVICE_LOST);
+  const Record lost =
+      gateway_.WaitFor("the end", [](const Record& r) { return r.ended() != nullptr; });
+  gateway_.SendStart(StartOf(2));
+  gateway_.SendAck(lost.reports.back().sequence());
+  EXPECT_EQ(agent.Wait(), kExitDeviceLost);
+  EXPECT_EQ(runner_.runs(), 1);
+  EXPECT_THAT(gateway_.record().goodbyes,
+              testing::ElementsAre("its process can use its GPU no more"));
+}
+
 TEST_F(AgentTest, ResendsAfterACutOffWhatWasNotAcknowledgedAndNothingElse) {
   RunningAgent agent(gateway_.address(), runner_);
   Begin(1);

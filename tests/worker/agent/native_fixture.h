@@ -23,7 +23,8 @@ class NativeFixture : public testing::Test {
   NativeFixture()
       : blobs_(MakeChannel(gateway_.address())),
         cache_(folder_ / "cache"),
-        runner_({.backend = "cpu", .threads = 1, .work_folder = folder_.path()}, blobs_, cache_),
+        runner_({.backend = {.name = "cpu", .threads = 1}, .work_folder = folder_.path()}, blobs_,
+                cache_),
         snapshot_(gateway_.Store(SmallSnapshot())) {}
 
   std::unique_ptr<RunningAgent> Agent(size_t reports_max = 1'000) {
@@ -48,8 +49,8 @@ class NativeFixture : public testing::Test {
     TestFolder folder;
     BlobClient blobs(MakeChannel(gateway.address()));
     BlobCache cache(folder / "cache");
-    NativeRunner runner({.backend = "cpu", .threads = 1, .work_folder = folder.path()}, blobs,
-                        cache);
+    NativeRunner runner({.backend = {.name = "cpu", .threads = 1}, .work_folder = folder.path()},
+                        blobs, cache);
     RunningAgent agent(gateway.address(), runner);
     v1::Start start = SmallStart(spec, gateway.Store(SmallSnapshot()), 1);
     for (const v1::Adjustment& adjustment : adjustments) *start.add_adjustments() = adjustment;

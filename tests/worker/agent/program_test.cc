@@ -1,10 +1,6 @@
 // The program itself: signals, kill -9, and what it says with its exit code.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <filesystem>
@@ -12,6 +8,7 @@
 
 #include "tests/worker/agent/fake_gateway.h"
 #include "tests/worker/agent/test_data.h"
+#include "tests/worker/agent/worker_process.h"
 
 namespace trainyard::agent {
 namespace {
@@ -19,50 +16,13 @@ namespace {
 using Record = FakeGateway::Record;
 using v1::AttemptEnded;
 
-// A trainyard-worker process; killed with the test.
-class Program {
- public:
-  explicit Program(std::vector<std::string> arguments,
-                   const std::string& program = TRAINYARD_WORKER) {
-    arguments.insert(arguments.begin(), program);
-    std::vector<char*> raw;
-    for (std::string& argument : arguments) raw.push_back(argument.data());
-    raw.push_back(nullptr);
-    setenv("TRAINYARD_LAUNCH", "7", 1);  // here: a child of a process with threads just execs
-    const pid_t pid = fork();
-    if (pid == 0) {
-      execv(raw[0], raw.data());
-      _exit(127);
-    }
-    // A handle means this very process for ever; a number may mean another one once it is reaped.
-    handle_ = pid > 0 ? static_cast<int>(syscall(SYS_pidfd_open, pid, 0)) : -1;
-    EXPECT_GE(handle_, 0) << "no process was started";
-  }
-  ~Program() {
-    Signal(SIGKILL);
-    if (!waited_) Wait();
-    close(handle_);
-  }
-  // From any thread; nothing happens to a process that is gone.
-  void Signal(int signal) { syscall(SYS_pidfd_send_signal, handle_, signal, nullptr, 0); }
-  // The exit code, or minus the signal that ended it. Once.
-  int Wait() {
-    waited_ = true;
-    siginfo_t info{};
-    if (waitid(P_PIDFD, static_cast<id_t>(handle_), &info, WEXITED) != 0) return -1'000;
-    return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
-  }
-
- private:
-  int handle_ = -1;
-  bool waited_ = false;
-};
+using Program = WorkerProcess;
 
 class ProgramTest : public testing::Test {
  protected:
-  std::vector<std::string> Arguments() {
-    return {"--coordinator", gateway_.address(), "--cache-dir", folder_ / "cache",
-            "--work-dir",    folder_ / "work",   "--threads",   "1"};
+  std::vector<std::string> Arguments(const std::string& backend = "cpu") {
+    return {"--coordinator",  gateway_.address(), "--cache-dir", folder_ / "cache", "--work-dir",
+            folder_ / "work", "--threads",        "1",           "--backend",       backend};
   }
   Record WaitForEnd(int64_t attempt) { return gateway_.WaitForEnd(attempt); }
 
@@ -191,11 +151,8 @@ TEST_F(ProgramTest, ABrokenCudaModuleStopsOnlyWhoAsksForCuda) {
   std::filesystem::create_directories(program.parent_path());
   std::filesystem::copy_file(TRAINYARD_WORKER, program);
   std::ofstream(program.parent_path() / "libtrainyard_cuda.so") << "no library";
-  std::vector<std::string> arguments = Arguments();
-  arguments.push_back("--backend=cuda");
-  EXPECT_EQ(Program(arguments, program).Wait(), 2);
-  arguments.back() = "--backend=auto";
-  Program worker(arguments, program);
+  EXPECT_EQ(Program(Arguments("cuda"), program).Wait(), 2);
+  Program worker(Arguments("auto"), program);
   gateway_.WaitFor("a session", [](const Record& r) { return r.sessions_open == 1; });
   EXPECT_EQ(gateway_.record().registered.back().device(), "cpu, 1 thread");
   EXPECT_FALSE(gateway_.record().registered.back().gpu());

@@ -34,6 +34,8 @@ fi
 build "$root/build/release"
 grep -q '^TRAINYARD_NVCC:BOOL=ON' "$root/build/release/CMakeCache.txt" ||
   say "no nvcc here: the CUDA kernels are tested on the emulated machine, and compiled for no GPU"
+[ -x "$root/build/release/bin/kernels_cudnn_test" ] ||
+  say "cuDNN's headers or the stub of CUDA's driver are not here: cuDNN's plans are not tested"
 command -v nvidia-smi > /dev/null || say "no GPU here: what needs one is not run"
 
 say "testing"

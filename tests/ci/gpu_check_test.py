@@ -36,6 +36,8 @@ class GpuCheckTest(unittest.TestCase):
     def test_without_a_gpu_the_rest_is_built_and_tested(self):
         code, printed = gpu_check("check", PACK, "--no-gpu", "--quick", "--build", FOLDER / "build")
         self.assertEqual(code, 0, printed)
+        # Where it was built, results stay for the next call.
+        self.assertTrue((FOLDER / "gpu_check" / "summary.md").exists())
         summary = (FOLDER / "results" / "summary.md").read_text()
         self.assertTrue(printed.endswith(summary), printed)
         self.assertIn("| build with nvcc | passed |", summary)
@@ -45,7 +47,9 @@ class GpuCheckTest(unittest.TestCase):
     def test_what_is_missing_is_said_in_one_line(self):
         self.assert_refused("found no pack in", "check", FOLDER / "nowhere")
         self.assert_refused("found no nvcc", "check", PACK, PATH="/usr/bin:/bin", CUDA_HOME="/nowhere")
-        self.assert_refused("found 'bench', expected pack or check", "bench")
+        self.assert_refused("found 'race', expected pack, check or bench", "race")
+        self.assert_refused("bench takes the name of a network", "bench")
+        self.assert_refused("with --no-gpu, name --programs", "bench", "lenet-128", PACK, "--no-gpu")
         self.assert_refused("unknown option '--fast'", "check", "--fast")
 
     @unittest.skipIf(shutil.which("nvidia-smi"), "there may be a GPU")

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "kernels/cuda/module.h"
+#include "kernels/library_version.h"
 
 namespace trainyard::kernels {
 namespace {
@@ -28,12 +29,6 @@ std::string LoadError(const std::string& path) {
 // 13010 as "13.1".
 std::string CudaVersion(int64_t number) {
   return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
-}
-
-// A number of `step`-sized parts, 91900 or 130100, as "9.19.0" or "13.1.0".
-std::string LibraryVersion(int64_t number) {
-  return std::to_string(number / 10'000) + "." + std::to_string(number % 10'000 / 100) + "." +
-         std::to_string(number % 100);
 }
 
 template <size_t size>

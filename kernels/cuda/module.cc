@@ -131,8 +131,7 @@ std::vector<int> FindDevices(ModuleReport* report) {
 
 void Probe(ModuleReport* report) {
   if (FindDevices(report).empty()) return;
-    // Those of the machine, which the emulated one is not.
-#if !defined(TRAINYARD_CUDA_EMULATION)
+#if !defined(TRAINYARD_CUDA_EMULATION)  // these are of the machine, which the emulated one is not
   std::snprintf(report->driver, sizeof report->driver, "%s", DriverVersionByNvml().c_str());
   const std::string problem = ProblemOfSublibraries();
   if (problem.empty()) return;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/cuda/cublaslt/descriptors.h"
+#include "kernels/library_version.h"
 
 namespace trainyard::kernels::cuda {
 namespace {
@@ -93,9 +94,7 @@ CublasLt::CublasLt() : handle_(std::make_unique<Handle>()) {}
 CublasLt::~CublasLt() = default;
 
 std::string CublasLt::Describe() const {
-  const size_t version = cublasLtGetVersion();  // as CUBLAS_VERSION
-  return "cublaslt " + std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) +
-         "." + std::to_string(version % 100);
+  return "cublaslt " + LibraryVersion(static_cast<int64_t>(cublasLtGetVersion()));
 }
 
 const MatmulPlan* CublasLt::AddPlan(const Matmul& matmul) {

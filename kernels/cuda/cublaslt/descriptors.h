@@ -32,10 +32,10 @@ using MatmulPreference = std::unique_ptr<cublasLtMatmulPreferenceOpaque_t,
 // cuBLASLt's matrices are column-major. Ours, read so, are their own transposes, so it computes the
 // transposed product, D = op(A) op(B):
 //
-//   forward          y^T = w x^T       A = w^T (in, out), transposed   B = x^T (in, batch)
-//   backward filter  dw^T = x^T dy     A = x^T (in, batch)             B = dy^T (out, batch),
-//   transposed backward data    dx^T = w^T dy^T   A = w^T (in, out)               B = dy^T (out,
-//   batch)
+//                    D                 A                   B                  op transposes
+//   forward          y^T  = w x^T      w^T (in, out)       x^T  (in, batch)   A
+//   backward filter  dw^T = x^T dy     x^T (in, batch)     dy^T (out, batch)  B
+//   backward data    dx^T = w^T dy^T   w^T (in, out)       dy^T (out, batch)  neither
 struct MatmulDescriptors {
   explicit MatmulDescriptors(const Matmul& matmul);
 

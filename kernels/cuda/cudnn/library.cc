@@ -7,6 +7,7 @@
 #include "kernels/cuda/cudnn/engine.h"
 #include "kernels/cuda/cudnn/operation_graph.h"
 #include "kernels/cuda/cudnn/plan_files.h"
+#include "kernels/library_version.h"
 
 namespace trainyard::kernels::cuda {
 
@@ -147,9 +148,7 @@ std::string Cudnn::KeyOf(const ConvGraph& graph) const {
 }
 
 std::string Cudnn::Describe() const {
-  const size_t version = cudnnGetVersion();  // 91900: 9.19.0
-  return "cudnn " + std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) +
-         "." + std::to_string(version % 100);
+  return "cudnn " + LibraryVersion(static_cast<int64_t>(cudnnGetVersion()));
 }
 
 }  // namespace trainyard::kernels::cuda

@@ -4,6 +4,7 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include <filesystem>
+#include <future>
 #include <new>
 #include <utility>
 
@@ -17,8 +18,10 @@
 #include "worker/agent/finish.h"
 #include "worker/agent/report_buffer.h"
 #include "worker/agent/retry.h"
+#include "worker/engine/local_disk.h"
 #include "worker/engine/mapped_file.h"
 #include "worker/engine/morph/morph.h"
+#include "worker/engine/order.h"
 #include "worker/engine/trainer.h"
 
 namespace trainyard::agent {
@@ -165,11 +168,13 @@ class Observer : public engine::TrainingObserver {
 class NativeAttempt {
  public:
   NativeAttempt(const v1::Start& start, const NativeOptions& options, BlobClient& blobs,
-                BlobCache& cache, Uplink& uplink, AttemptControl& control)
+                BlobCache& cache, const engine::DatasetCache& decoded, Uplink& uplink,
+                AttemptControl& control)
       : start_(start),
         options_(options),
         blobs_(blobs),
         cache_(cache),
+        decoded_(decoded),
         uplink_(uplink),
         control_(control),
         folder_(AttemptFolder(options.work_folder, start.attempt())) {}
@@ -185,6 +190,7 @@ class NativeAttempt {
     return start_.spec().has_weights() && start_.trial_number() == 1 && !checkpoint_ && !parent_;
   }
   engine::Checkpoint Fetch(const std::string& sha256);
+  void BeginLowering();
   void FetchCheckpoint();
   void LoadData();
   void Plan();
@@ -195,6 +201,7 @@ class NativeAttempt {
   const NativeOptions& options_;
   BlobClient& blobs_;
   BlobCache& cache_;
+  const engine::DatasetCache& decoded_;
   Uplink& uplink_;
   AttemptControl& control_;
   const std::string folder_;
@@ -208,6 +215,8 @@ class NativeAttempt {
   std::optional<engine::MappedFile> weights_;
   std::unique_ptr<engine::Trainer> trainer_;
   std::vector<int64_t> confusion_;
+  // Made beside what is fetched and decoded. The last member: it ends before what it reads.
+  std::future<engine::LoweredNetwork> lowered_;
 };
 
 Ending NativeAttempt::Run() {
@@ -216,6 +225,7 @@ Ending NativeAttempt::Run() {
   std::filesystem::create_directories(folder_, error);
   if (error) End(AttemptEnded::FAILED, absl::StrCat(folder_, ": ", error.message()));
   backend_ = BackendFor(start_, options_);
+  BeginLowering();
   FetchCheckpoint();
   LoadData();
   Plan();
@@ -228,6 +238,18 @@ Ending NativeAttempt::Run() {
             control_);
   }
   return {AttemptEnded::COMPLETED, "tested and exported"};
+}
+
+void NativeAttempt::BeginLowering() {
+  const v1::JobSpec& spec = start_.spec();
+  const int64_t images = spec.data().train().count();
+  const double aside = spec.data().has_validation() ? 0 : spec.validation().fraction();
+  if (images <= 0 || !(aside >= 0 && aside < 1)) return;  // for the trainer to tell
+  lowered_ = std::async([=, this] {
+    const engine::Split split = engine::SplitOff(images, aside, start_.spec().validation().seed());
+    return engine::LowerNetwork(FromProto(start_.configuration()),
+                                static_cast<int64_t>(split.train.size()), backend_);
+  });
 }
 
 void NativeAttempt::FetchCheckpoint() {
@@ -265,7 +287,7 @@ engine::Checkpoint NativeAttempt::Fetch(const std::string& sha256) {
 void NativeAttempt::LoadData() {
   DataLoader loader(blobs_, cache_, options_.https, folder_ + "/source", control_);
   absl::StatusOr<LoadedData> data =
-      loader.Load(start_.spec(), start_.snapshot_sha256(), start_.finishing());
+      loader.Load(start_.spec(), start_.snapshot_sha256(), start_.finishing(), decoded_);
   Require(data.status(), control_, step());
   data_ = *std::move(data);
   if (StartsFromWeights()) {
@@ -297,8 +319,10 @@ void NativeAttempt::Plan() {
   }
   options.until_epoch = start_.until_epoch();
   try {
-    trainer_ =
-        std::make_unique<engine::Trainer>(FromProto(start_.configuration()), training, options);
+    engine::LoweredNetwork lowered;
+    if (lowered_.valid()) lowered = lowered_.get();
+    trainer_ = std::make_unique<engine::Trainer>(FromProto(start_.configuration()), training,
+                                                 options, std::move(lowered));
     if (weights_) trainer_->StartFrom(weights_->bytes());
   } catch (const kernels::Error& error) {
     EndWith(error, AttemptEnded::FAILED_FINALLY, "", control_);
@@ -318,8 +342,9 @@ void NativeAttempt::Plan() {
 void NativeAttempt::Inherit() {
   const std::string attempt = Describe(start_.attempt());
   try {
-    const engine::Inheritance inherited = engine::Inherit(
-        FromProto(start_.inherit_network()), *parent_, FromProto(start_.configuration()));
+    const engine::Inheritance inherited =
+        engine::Inherit(FromProto(start_.inherit_network()), *parent_,
+                        FromProto(start_.configuration()), backend_.threads);
     trainer_->StartFromState(inherited.state);
     spdlog::info("{}: takes over the weights of checkpoint {}{}", attempt, start_.inherit_sha256(),
                  inherited.preserving ? ", and gives the same outputs" : "");
@@ -381,6 +406,17 @@ Ending NativeAttempt::Train() {
 
 }  // namespace
 
+int64_t DecodedBytesMax(const NativeOptions& options) {
+  constexpr int64_t kOnLocalDisk = int64_t{20} << 30;
+  if (options.decoded_bytes_max) return *options.decoded_bytes_max;
+  if (engine::IsLocal(options.decoded_folder)) return kOnLocalDisk;
+  spdlog::info(
+      "{}: not on a local disk, so data sets are not kept decoded (--decoded-gib, "
+      "--cache-dir)",
+      options.decoded_folder);
+  return 0;
+}
+
 std::string SpecHash(const v1::Start& start) {
   v1::JobSpec bound;
   *bound.mutable_data() = start.spec().data();
@@ -399,7 +435,8 @@ std::string SpecHash(const v1::Start& start) {
 
 std::optional<v1::AttemptEnded> NativeRunner::Run(const v1::Start& start, Uplink& uplink,
                                                   AttemptControl& control) {
-  auto attempt = std::make_unique<NativeAttempt>(start, options_, blobs_, cache_, uplink, control);
+  auto attempt =
+      std::make_unique<NativeAttempt>(start, options_, blobs_, cache_, decoded_, uplink, control);
   Ending ending;
   try {
     ending = attempt->Run();

@@ -5,10 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <random>
 #include <utility>
 
 #include "worker/engine/checkpoint.h"
@@ -61,31 +62,46 @@ void WriteAll(const std::string& path, int fd, std::string_view bytes) {
   }
 }
 
-void WriteAndSync(const std::string& path, std::span<const std::string_view> pieces) {
-  Descriptor file(path, O_WRONLY | O_CREAT | O_EXCL, "cannot be created");
+constexpr std::string_view kUnfinished = ".tmp-";
+
+// Nobody else's: processes that share the folder may be on several hosts, or in containers where
+// they have the same numbers.
+std::string TemporaryName(const std::string& path) {
+  std::random_device random;
+  char number[17];
+  std::snprintf(number, sizeof number, "%08x%08x", random(), random());
+  return path + std::string(kUnfinished) + number;
+}
+
+void WriteNew(Descriptor& file, const std::string& path, std::span<const std::string_view> pieces,
+              Durable durable) {
   for (std::string_view piece : pieces) WriteAll(path, file.get(), piece);
-  file.Sync();
+  if (durable == Durable::kYes) file.Sync();
   file.Close();
 }
 
 }  // namespace
 
 void WriteFileAtomically(const std::string& path, std::string_view bytes) {
-  WritePiecesAtomically(path, {&bytes, 1});
+  WritePiecesAtomically(path, {&bytes, 1}, Durable::kYes);
 }
 
-void WritePiecesAtomically(const std::string& path, std::span<const std::string_view> pieces) {
-  static std::atomic<uint64_t> count{0};
-  const std::string temporary =
-      path + ".tmp-" + std::to_string(getpid()) + "-" + std::to_string(count++);
-  unlink(temporary.c_str());  // of a process that died with the same number
+bool IsUnfinished(std::string_view file_name) {
+  return file_name.find(kUnfinished) != std::string_view::npos;
+}
+
+void WritePiecesAtomically(const std::string& path, std::span<const std::string_view> pieces,
+                           Durable durable) {
+  const std::string temporary = TemporaryName(path);
+  Descriptor file(temporary, O_WRONLY | O_CREAT | O_EXCL, "cannot be created");
   try {
-    WriteAndSync(temporary, pieces);
+    WriteNew(file, temporary, pieces, durable);
     if (rename(temporary.c_str(), path.c_str()) != 0) Fail(path, "cannot be renamed to");
   } catch (...) {
     unlink(temporary.c_str());
     throw;
   }
+  if (durable == Durable::kNo) return;
   const std::string folder = std::filesystem::path(path).parent_path().string();
   Descriptor(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY, "cannot be opened").Sync();
 }

@@ -24,6 +24,12 @@ Dataset::Dataset(kernels::ValueShape shape, std::vector<uint8_t> pixels,
   }
 }
 
+Dataset::Dataset(MappedFile file, const kernels::ImageSet& images)
+    : shape_(images.shape),
+      pixels_(images.pixels),
+      labels_(images.labels),
+      file_(std::make_unique<MappedFile>(std::move(file))) {}
+
 kernels::ImageSet Dataset::images() const { return {pixels_, labels_, shape_}; }
 int64_t Dataset::count() const { return static_cast<int64_t>(labels_.size()); }
 kernels::ValueShape Dataset::shape() const { return shape_; }

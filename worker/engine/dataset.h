@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,6 +20,8 @@ class Dataset {
   Dataset();
   // pixels: labels.size() * shape.size() bytes, NCHW.
   Dataset(kernels::ValueShape shape, std::vector<uint8_t> pixels, std::vector<int32_t> labels);
+  // Of images that lie in the file.
+  Dataset(MappedFile file, const kernels::ImageSet& images);
   Dataset(Dataset&&) noexcept;
   Dataset& operator=(Dataset&&) noexcept;
   ~Dataset();
@@ -30,9 +31,6 @@ class Dataset {
   kernels::ValueShape shape() const;
 
  private:
-  friend Dataset CachedDataset(const std::string&, const std::string&,
-                               const std::function<Dataset()>&, std::string*);
-
   kernels::ValueShape shape_;
   // What images() shows: the vectors, or parts of the mapped file.
   std::span<const uint8_t> pixels_;
@@ -41,14 +39,6 @@ class Dataset {
   std::vector<int32_t> own_labels_;
   std::unique_ptr<MappedFile> file_;
 };
-
-// The data set kept in `folder` under `key`, mapped into memory, so that all processes of a host
-// share its pages. If there is none, or it is damaged, it is what `read` returns, and is kept for
-// the next. The key stands for everything the data set is made from (its files' hashes, its shape):
-// 1 to 128 letters, digits, '-' or '_', else kernels::Error. Where it cannot be kept (disk full)
-// the data set is returned all the same, and `problem`, if not null, says why.
-Dataset CachedDataset(const std::string& folder, const std::string& key,
-                      const std::function<Dataset()>& read, std::string* problem);
 
 // MNIST family, gzip or not. Labels must be below `classes`.
 Dataset ReadIdx(const std::string& images_file, const std::string& labels_file, int classes);

@@ -30,4 +30,23 @@ inline uint64_t Hash(uint64_t state, std::string_view bytes) {
   return state;
 }
 
+// The same for what is large, at the speed of memory: eight hashes side by side, each of every
+// eighth word, and a hash of these. One alone waits for its own multiplications.
+inline uint64_t WideHash(uint64_t state, std::string_view bytes) {
+  constexpr size_t kLanes = 8;
+  uint64_t lanes[kLanes];
+  for (size_t i = 0; i < kLanes; ++i) lanes[i] = kHashStart + i;
+  size_t at = 0;
+  for (; at + sizeof lanes <= bytes.size(); at += sizeof lanes) {
+    for (size_t i = 0; i < kLanes; ++i) {
+      uint64_t word;
+      std::memcpy(&word, bytes.data() + at + i * sizeof word, sizeof word);
+      lanes[i] = (lanes[i] ^ word) * 0x100000001b3;
+      lanes[i] ^= lanes[i] >> 32;
+    }
+  }
+  state = Hash(state, {reinterpret_cast<const char*>(lanes), sizeof lanes});
+  return Hash(state, bytes.substr(at));
+}
+
 }  // namespace trainyard::engine

@@ -14,9 +14,10 @@ namespace trainyard::engine {
 // Weights: He normal, std = sqrt(2 / fan_in), or Glorot uniform within sqrt(6 / (fan_in +
 // fan_out)). Biases, betas and running means 0, gammas and running variances 1, moments 0 (moment2
 // only with AdamW). Random numbers: Philox stream (seed, step 0, layer = place of the tensor,
-// kInitialise).
+// kInitialise). `threads`: at most, as BackendOptions has them.
 kernels::ProgramState InitialState(const std::vector<network::Parameter>& parameters,
                                    network::Initialisation initialisation,
-                                   network::OptimizerKind optimizer, uint64_t seed);
+                                   network::OptimizerKind optimizer, uint64_t seed,
+                                   int threads = 0);
 
 }  // namespace trainyard::engine

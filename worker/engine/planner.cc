@@ -230,6 +230,17 @@ class Planner {
 
 }  // namespace
 
+kernels::Precision PrecisionOf(const network::Training& training) {
+  switch (training.precision) {
+    case network::Precision::kTf32:
+      return kernels::Precision::kTf32;
+    case network::Precision::kBf16:
+      return kernels::Precision::kBf16;
+    default:
+      return kernels::Precision::kFp32;
+  }
+}
+
 std::vector<float> DropoutRates(const network::Network& network) {
   std::vector<float> rates;
   AddDropoutRates(network.layers, &rates);

@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "kernels/graph.h"
+#include "kernels/precision.h"
 #include "network/shapes.h"
+#include "network/training.h"
 
 namespace trainyard::engine {
 
@@ -25,6 +27,9 @@ struct Plan {
 // kernels::Error, naming the layer, for the few valid networks that the op graph cannot say:
 // anything but relu, dropout, dense and sums of equals behind a flatten of an image.
 Plan MakePlan(const network::Network& network, int batch_size);
+
+// What a backend calls the precision that is asked for.
+kernels::Precision PrecisionOf(const network::Training& training);
 
 // The rates of a network's dropout layers, as its plan numbers them.
 std::vector<float> DropoutRates(const network::Network& network);

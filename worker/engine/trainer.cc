@@ -40,14 +40,6 @@ bool AllFinite(const kernels::ProgramState& state) {
          AllFinite(state.moment2);
 }
 
-kernels::BackendOptions WithPrecision(kernels::BackendOptions options,
-                                      network::Precision precision) {
-  options.precision = precision == network::Precision::kTf32   ? kernels::Precision::kTf32
-                      : precision == network::Precision::kBf16 ? kernels::Precision::kBf16
-                                                               : kernels::Precision::kFp32;
-  return options;
-}
-
 void Expect(bool same, const std::string& what, const std::string& found,
             const std::string& expected) {
   if (same) return;
@@ -106,7 +98,7 @@ struct EpochTiming {
 class Trainer::Impl {
  public:
   Impl(const network::Configuration& configuration, const TrainingData& data,
-       const TrainerOptions& options, std::unique_ptr<kernels::Backend> backend)
+       const TrainerOptions& options, LoweredNetwork lowered)
       : configuration_(Checked(configuration)),
         options_(options),
         data_(data),
@@ -116,11 +108,13 @@ class Trainer::Impl {
         timeline_(configuration_, steps_per_epoch_, options.adjustments) {
     const auto count = static_cast<int64_t>(split_.train.size());
     const int64_t batch = std::min<int64_t>(training().batch_size, count);
-    plan_ = MakePlan(configuration_.network, static_cast<int>(batch));
-    backend_ = backend != nullptr
-                   ? std::move(backend)
-                   : kernels::MakeBackend(WithPrecision(options.backend, training().precision));
-    program_ = backend_->Lower(plan_.graph);
+    if (lowered.program == nullptr || lowered.plan.graph.batch_size != batch) {
+      lowered.program.reset();
+      lowered = LowerNetwork(configuration_, count, options.backend, std::move(lowered.backend));
+    }
+    plan_ = std::move(lowered.plan);
+    backend_ = std::move(lowered.backend);
+    program_ = std::move(lowered.program);
     if (training().augmentation.normalise) {
       normalisation_ = MeasureNormalisation(data_.train->images(), split_.train);
     } else {
@@ -128,14 +122,10 @@ class Trainer::Impl {
       normalisation_ = {std::vector<float>(channels, 0), std::vector<float>(channels, 1)};
     }
     program_->SetNormalisation(normalisation_.mean, normalisation_.inverse_std);
-    program_->WriteState(InitialState(plan_.parameters, training().initialisation,
-                                      training().optimizer.kind, training().seed));
   }
 
   bool Restore(const Checkpoint& checkpoint);
-  void StartFrom(std::string_view weights) {
-    program_->WriteState(ParseWeights(weights, plan_.parameters));
-  }
+  void StartFrom(std::string_view weights) { WriteState(ParseWeights(weights, plan_.parameters)); }
   void StartFromState(const kernels::ProgramState& state);
   AdjustmentAnswer Offer(int number, const Adjustment& adjustment);
   Outcome Run(TrainingObserver& observer);
@@ -180,6 +170,17 @@ class Trainer::Impl {
                         training.epochs);
   }
 
+  void WriteState(const kernels::ProgramState& state) {
+    program_->WriteState(state);
+    has_state_ = true;
+  }
+  // Fresh weights, unless there are others: drawing them takes a while.
+  void NeedState() {
+    if (has_state_) return;
+    WriteState(InitialState(plan_.parameters, training().initialisation, training().optimizer.kind,
+                            training().seed, options_.backend.threads));
+  }
+
   // Decides whether Run ends here, between two epochs.
   void DecideEnd();
 
@@ -215,6 +216,7 @@ class Trainer::Impl {
 
   // The state, together with what the program holds.
   std::unique_ptr<kernels::Program> program_;
+  bool has_state_ = false;
   Timeline timeline_;
   std::optional<Outcome> end_;
   int64_t step_ = 0;
@@ -228,7 +230,7 @@ class Trainer::Impl {
 
 bool Trainer::Impl::Restore(const Checkpoint& checkpoint) {
   CheckSameTrial(checkpoint);
-  program_->WriteState(checkpoint.state);
+  WriteState(checkpoint.state);
   step_ = checkpoint.step;
   epoch_ = checkpoint.epoch;
   sums_ = {checkpoint.epoch_loss_sum,       checkpoint.epoch_correct, checkpoint.epoch_images,
@@ -280,6 +282,7 @@ void Trainer::Impl::CheckSameTrial(const Checkpoint& checkpoint) const {
 }
 
 Outcome Trainer::Impl::Run(TrainingObserver& observer) {
+  NeedState();
   last_checkpoint_ = Clock::now();
   for (DecideEnd(); !end_; DecideEnd()) {
     observer.OnPhase(Phase::kTraining);
@@ -320,7 +323,7 @@ void Trainer::Impl::StartFromState(const kernels::ProgramState& state) {
   expect("first moments", state.moment1.size(), parameters, true);
   expect("second moments", state.moment2.size(), parameters, true);
   if (!AllFinite(state)) throw Error("state to start from: found values that are no numbers");
-  program_->WriteState(state);
+  WriteState(state);
 }
 
 std::optional<Outcome> Trainer::Impl::TrainEpoch(TrainingObserver& observer) {
@@ -536,6 +539,7 @@ std::optional<Checkpoint> Trainer::Impl::Snapshot(bool end_of_epoch) const {
 }
 
 Evaluation Trainer::Impl::Evaluate(const Dataset& dataset, std::span<const int32_t> indices) {
+  NeedState();
   const int classes = configuration_.network.classes;
   std::vector<float> logits(indices.size() * static_cast<size_t>(classes));
   const kernels::ImageSet images = dataset.images();
@@ -552,6 +556,7 @@ Evaluation Trainer::Impl::Evaluate(const Dataset& dataset, std::span<const int32
 }
 
 std::vector<float> Trainer::Impl::Logits(const Dataset& dataset) {
+  NeedState();
   CheckDataset(dataset, configuration_.network, "data to evaluate");
   const std::vector<int32_t> all = AllOf(dataset);
   std::vector<float> logits(all.size() * static_cast<size_t>(configuration_.network.classes));
@@ -560,8 +565,8 @@ std::vector<float> Trainer::Impl::Logits(const Dataset& dataset) {
 }
 
 Trainer::Trainer(const network::Configuration& configuration, const TrainingData& data,
-                 const TrainerOptions& options, std::unique_ptr<kernels::Backend> backend)
-    : impl_(std::make_unique<Impl>(configuration, data, options, std::move(backend))) {}
+                 const TrainerOptions& options, LoweredNetwork lowered)
+    : impl_(std::make_unique<Impl>(configuration, data, options, std::move(lowered))) {}
 Trainer::~Trainer() = default;
 
 bool Trainer::Restore(const Checkpoint& checkpoint) { return impl_->Restore(checkpoint); }

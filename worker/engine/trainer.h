@@ -21,6 +21,7 @@
 #include "worker/engine/adjustment.h"
 #include "worker/engine/checkpoint.h"
 #include "worker/engine/dataset.h"
+#include "worker/engine/lowered_network.h"
 
 namespace trainyard::engine {
 
@@ -92,9 +93,10 @@ enum class Outcome {
 class Trainer {
  public:
   // Plans everything. Throws kernels::Error where network and data disagree, memory is short, or an
-  // adjustment cannot be. `backend`: in place of one made from the options.
+  // adjustment cannot be. `lowered`: this configuration's, or a backend alone, in place of what is
+  // made from the options; a program for another batch than it turns out to be is made again.
   Trainer(const network::Configuration& configuration, const TrainingData& data,
-          const TrainerOptions& options, std::unique_ptr<kernels::Backend> backend = nullptr);
+          const TrainerOptions& options, LoweredNetwork lowered = {});
   ~Trainer();
 
   // Continues from a checkpoint of this trial. Throws kernels::Error, naming what differs, if it is

@@ -1,5 +1,6 @@
 #include "worker/engine/training_data.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -13,6 +14,25 @@ using kernels::Error;
 std::string Text(int channels, int height, int width) {
   return std::to_string(channels) + "x" + std::to_string(height) + "x" + std::to_string(width);
 }
+
+// Sum and sum of squares of bytes. In 32 bits as long as these hold them, which vectors do well.
+struct Sums {
+  uint64_t sum = 0, squares = 0;
+
+  void Add(const uint8_t* bytes, size_t count) {
+    constexpr size_t kPieceMax = 65'536;  // 255 * 255 * 65,536 < 2^32
+    for (size_t begin = 0; begin < count; begin += kPieceMax) {
+      const size_t end = std::min(begin + kPieceMax, count);
+      uint32_t part = 0, part_squares = 0;
+      for (size_t i = begin; i < end; ++i) {
+        part += bytes[i];
+        part_squares += uint32_t{bytes[i]} * bytes[i];
+      }
+      sum += part;
+      squares += part_squares;
+    }
+  }
+};
 
 }  // namespace
 
@@ -59,24 +79,16 @@ Normalisation MeasureNormalisation(const kernels::ImageSet& images,
                                    const std::vector<int32_t>& indices) {
   const auto channels = static_cast<size_t>(images.shape.channels);
   const auto plane = static_cast<size_t>(images.shape.height) * images.shape.width;
-  std::vector<uint64_t> sums(channels, 0), squares(channels, 0);
+  std::vector<Sums> sums(channels);
   for (int32_t index : indices) {
     const uint8_t* pixel = images.pixels.data() + static_cast<size_t>(index) * channels * plane;
-    for (size_t c = 0; c < channels; ++c) {
-      uint64_t sum = 0, square = 0;
-      for (size_t i = 0; i < plane; ++i, ++pixel) {
-        sum += *pixel;
-        square += uint64_t{*pixel} * *pixel;
-      }
-      sums[c] += sum;
-      squares[c] += square;
-    }
+    for (size_t c = 0; c < channels; ++c) sums[c].Add(pixel + c * plane, plane);
   }
   const double count = static_cast<double>(indices.size()) * static_cast<double>(plane);
   Normalisation normalisation;
   for (size_t c = 0; c < channels; ++c) {
-    const double mean = static_cast<double>(sums[c]) / count;
-    const double variance = static_cast<double>(squares[c]) / count - mean * mean;
+    const double mean = static_cast<double>(sums[c].sum) / count;
+    const double variance = static_cast<double>(sums[c].squares) / count - mean * mean;
     // Bytes that differ at all have a variance of at least about 1 / count.
     const bool varies = variance > 0.5 / count;
     normalisation.mean.push_back(static_cast<float>(mean / 255));

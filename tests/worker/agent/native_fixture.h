@@ -23,8 +23,11 @@ class NativeFixture : public testing::Test {
   NativeFixture()
       : blobs_(MakeChannel(gateway_.address())),
         cache_(folder_ / "cache"),
-        runner_({.backend = {.name = "cpu", .threads = 1}, .work_folder = folder_.path()}, blobs_,
-                cache_),
+        runner_({.backend = {.name = "cpu", .threads = 1},
+                 .work_folder = folder_.path(),
+                 .decoded_folder = folder_ / "cache/decoded",
+                 .decoded_bytes_max = 1 << 20},
+                blobs_, cache_),
         snapshot_(gateway_.Store(SmallSnapshot())) {}
 
   std::unique_ptr<RunningAgent> Agent(size_t reports_max = 1'000) {
@@ -42,7 +45,8 @@ class NativeFixture : public testing::Test {
     return WaitForEnd(start.attempt().attempt());
   }
 
-  // The bytes of the last checkpoint of a run that nothing disturbs, in a world of its own.
+  // The bytes of the last checkpoint of a run that nothing disturbs, in a world of its own, where
+  // nothing is kept decoded.
   static std::string UndisturbedResult(const v1::JobSpec& spec,
                                        const std::vector<v1::Adjustment>& adjustments = {}) {
     FakeGateway gateway;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "tests/worker/agent/fake_gateway.h"
 #include "tests/worker/agent/test_data.h"
@@ -144,6 +145,14 @@ TEST_F(ProgramTest, WrongFlagsEndWith2) {
     Program worker({flag});
     EXPECT_EQ(worker.Wait(), 2) << flag;
   }
+}
+
+TEST_F(ProgramTest, ASimdTargetThatTheProcessorHasNotEndsWith2AndItsName) {
+  const std::string log = folder_ / "log";
+  EXPECT_EQ(Program(Arguments(), TRAINYARD_WORKER, {"TRAINYARD_SIMD=mmx"}, log).Wait(), 2);
+  std::stringstream said;
+  said << std::ifstream(log).rdbuf();
+  EXPECT_THAT(said.str(), testing::HasSubstr("TRAINYARD_SIMD: found 'mmx', expected one of "));
 }
 
 TEST_F(ProgramTest, ABrokenCudaModuleStopsOnlyWhoAsksForCuda) {

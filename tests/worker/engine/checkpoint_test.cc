@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstring>
@@ -264,6 +265,18 @@ TEST(AtomicFile, FullDiskKeepsTheOldFileAndLeavesNothingElse) {
   EXPECT_EQ(ReadBytes(path), "old");
   const auto entries = std::filesystem::directory_iterator(folder.path());
   EXPECT_EQ(std::distance(begin(entries), end(entries)), 1);
+}
+
+// In another container, say.
+TEST(AtomicFile, HalfFilesOfAnotherProcessOfTheSameNumberAreLeftAlone) {
+  const TemporaryFolder folder;
+  const std::string path = folder.File("checkpoint");
+  const std::string others = path + ".tmp-" + std::to_string(getpid()) + "-";
+  constexpr int kOthers = 1000;
+  for (int i = 0; i < kOthers; ++i) WriteBytes(others + std::to_string(i), "half");
+  WriteFileAtomically(path, "whole");
+  EXPECT_EQ(ReadBytes(path), "whole");
+  for (int i = 0; i < kOthers; ++i) ASSERT_EQ(ReadBytes(others + std::to_string(i)), "half") << i;
 }
 
 TEST(AtomicFile, MissingFolderIsNamed) {

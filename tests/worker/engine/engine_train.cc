@@ -4,9 +4,10 @@
 // "cache_folder", "data", "checkpoint_every_steps", "until_epoch", "inexact", "pause_at_step"},
 // where data is {"patterns": {"train", "validation", "noise"}} or, to train on and to validate on,
 // files in {"idx": [images, labels, images, labels]} or {"raw": [pixels, labels, pixels, labels]}
-// (raw_dataset.h). With "inexact" it says "not exact" of a checkpoint with another fingerprint, and
-// continues. Once it has done "pause_at_step" steps, or up to a stride more, it prints "paused" and
-// waits to be killed.
+// (raw_dataset.h); with {"cache": FOLDER} besides, what was read is kept there, as a worker does.
+// With "inexact" it says "not exact" of a checkpoint with another fingerprint, and continues. Once
+// it has done "pause_at_step" steps, or up to a stride more, it prints "paused" and waits to be
+// killed.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,9 +16,11 @@
 #include <fstream>
 #include <iostream>
 
+#include "kernels/spinning.h"
 #include "tests/worker/engine/support/description.h"
 #include "tests/worker/engine/support/examples.h"
 #include "tests/worker/engine/support/raw_dataset.h"
+#include "worker/engine/dataset_cache.h"
 #include "worker/engine/trainer.h"
 
 namespace trainyard::engine {
@@ -39,7 +42,7 @@ class Printer : public TrainingObserver {
     while (pauses) pause();
   }
   void OnEpoch(const EpochMetrics& metrics) override {
-    std::printf("%s  %.1f s  %.0f images/s\n", Reproducible(metrics).c_str(), metrics.seconds,
+    std::printf("%s  %.3f s  %.0f images/s\n", Reproducible(metrics).c_str(), metrics.seconds,
                 metrics.images_per_second);
     std::fflush(stdout);
   }
@@ -61,8 +64,13 @@ Sets ReadData(const json& data, const network::Network& network) {
 #if defined(TRAINYARD_READERS)
   if (data.contains("idx")) {
     const json& files = data["idx"];
-    return {ReadIdx(files[0], files[1], network.classes),
-            ReadIdx(files[2], files[3], network.classes)};
+    const auto read = [&](const char* key, int at) {
+      const auto decode = [&] { return ReadIdx(files[at], files[at + 1], network.classes); };
+      if (!data.contains("cache")) return decode();
+      return DatasetCache(data["cache"], int64_t{1} << 30)
+          .Get({.key = [&] { return std::string(key); }, .read = decode}, nullptr);
+    };
+    return {read("train", 0), read("validation", 2)};
   }
 #endif
   if (data.contains("raw")) {
@@ -113,6 +121,7 @@ int Train(const std::string& description_path, const std::string& folder) {
 }  // namespace trainyard::engine
 
 int main(int argc, char** argv) {
+  trainyard::kernels::LimitSpinning(argv);  // as trainyard-worker does
   if (argc != 2 && argc != 3) {
     std::cerr << "usage: engine_train DESCRIPTION.json [FOLDER]\n";
     return 2;

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <span>
 
+#include "tests/worker/engine/support/faults.h"
+
 namespace trainyard::engine {
 namespace {
 
@@ -87,6 +89,25 @@ TEST(Initialise, SameSeedSameWeightsOtherSeedOrPlaceOthers) {
   const auto state = InitialState(twice, Initialisation::kHe, OptimizerKind::kSgd, 7);
   EXPECT_FALSE(std::equal(state.parameters.begin(), state.parameters.begin() + 64 * 72,
                           state.parameters.begin() + 64 * 72));
+}
+
+TEST(Initialise, TakesNoMoreThreadsThanItMayAndDoesWithThoseThatTheSystemHas) {
+  const std::vector<Parameter> large = {
+      {"layers.0.weight", Role::kWeight, {1024, 1024}, 1024, 1024}};
+  const auto draw = [&](int threads) {
+    return InitialState(large, Initialisation::kHe, OptimizerKind::kSgd, 7, threads).parameters;
+  };
+  const std::vector<float> alone = draw(1);
+  {
+    const WithFaults faults({});
+    EXPECT_EQ(draw(5), alone);
+    EXPECT_EQ(faults.threads_started(), 4);
+  }
+  for (const int most : {0, 2}) {
+    const WithFaults faults({.threads_max = most});
+    EXPECT_EQ(draw(5), alone);
+    EXPECT_EQ(faults.threads_started(), most);
+  }
 }
 
 }  // namespace

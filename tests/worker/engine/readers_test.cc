@@ -11,6 +11,7 @@
 #include <filesystem>
 
 #include "tests/worker/engine/support/examples.h"
+#include "tests/worker/engine/support/faults.h"
 #include "worker/engine/dataset.h"
 #include "worker/engine/readers/image.h"
 
@@ -375,8 +376,13 @@ TEST_F(FolderTest, ManyPicturesOnSeveralThreadsKeepTheirOrder) {
     const std::string number = std::to_string(1000 + i);
     Store("a/" + number + ".png", Png({2, 2, std::vector<uint8_t>(12, static_cast<uint8_t>(i))}));
   }
-  const Dataset dataset = ReadFolder(folder_.path(), {"a"}, {1, 1, 1});
-  for (int i = 0; i < 100; ++i) EXPECT_EQ(dataset.images().pixels[i], i);
+  const auto read = [&] {
+    const Dataset dataset = ReadFolder(folder_.path(), {"a"}, {1, 1, 1});
+    for (int i = 0; i < 100; ++i) EXPECT_EQ(dataset.images().pixels[i], i);
+  };
+  read();
+  const WithFaults no_threads({.threads_max = 0});
+  read();
 }
 
 TEST_F(FolderTest, TheFirstDamagedPictureIsNamed) {

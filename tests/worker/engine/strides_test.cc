@@ -118,7 +118,7 @@ class StridesTest : public ::testing::Test {
     strides_ = {std::mt19937(seed), most, {}};
     if (inner == nullptr) inner = kernels::MakeBackend({"reference", 0});
     return Trainer(configuration_, {&train_, &validation_, 0, 1}, options_,
-                   std::make_unique<StridingBackend>(std::move(inner), &strides_));
+                   {.backend = std::make_unique<StridingBackend>(std::move(inner), &strides_)});
   }
   Given Run(int most, unsigned seed = 0, std::unique_ptr<Backend> inner = nullptr) {
     Trainer trainer = Make(most, seed, std::move(inner));

@@ -6,7 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <future>
 #include <numeric>
+#include <utility>
 
 #include "tests/worker/engine/support/examples.h"
 
@@ -64,6 +66,28 @@ TEST_P(TrainerTest, ReportsEveryStepEpochAndPhase) {
                           Phase::kEvaluating, Phase::kTraining, Phase::kEvaluating));
   EXPECT_EQ(trainer.steps_done(), 21);
   EXPECT_EQ(trainer.epochs_done(), 3);
+}
+
+TEST_P(TrainerTest, GivesTheSameWhereverItsNetworkWasLowered) {
+  const auto result = [&](LoweredNetwork lowered) {
+    Trainer trainer(configuration_, data_, options_, std::move(lowered));
+    Recorder recorder;
+    recorder.end_at_step = 8;
+    recorder.end_wish = Wish::kStop;
+    trainer.Run(recorder);
+    return SerializeCheckpoint(recorder.checkpoints.back());
+  };
+  const std::string here = result({});
+  const auto elsewhere = [&](int64_t images) {
+    return std::async(
+               std::launch::async,
+               [&, images] { return LowerNetwork(configuration_, images, options_.backend); })
+        .get();
+  };
+  EXPECT_EQ(elsewhere(100).plan.graph.batch_size, 16);
+  EXPECT_EQ(elsewhere(5).plan.graph.batch_size, 5);
+  EXPECT_TRUE(result(elsewhere(100)) == here);
+  EXPECT_TRUE(result(elsewhere(5)) == here) << "for another batch than it turned out to be";
 }
 
 TEST_P(TrainerTest, TrainsOnTheLastPartialBatchToo) {

@@ -71,7 +71,7 @@ const char* PartName(const Layer& layer) {
 }  // namespace
 
 Heir::Heir(const network::Network& parent, const kernels::ProgramState& given,
-           const network::Configuration& child)
+           const network::Configuration& child, int threads)
     : parent_(parent),
       child_(child.network),
       given_(given),
@@ -82,7 +82,7 @@ Heir::Heir(const network::Network& parent, const kernels::ProgramState& given,
                      given.moment2.empty()) {
   const network::Training& training = child.training;
   result_.state = InitialState(network::Parameters(child.network), training.initialisation,
-                               training.optimizer.kind, training.seed);
+                               training.optimizer.kind, training.seed, threads);
 }
 
 Inheritance Heir::Run() {

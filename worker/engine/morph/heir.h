@@ -17,7 +17,7 @@ class Heir {
  public:
   // Both networks are valid, for the same images and classes, and `given` is the parent's state.
   Heir(const network::Network& parent, const kernels::ProgramState& given,
-       const network::Configuration& child);
+       const network::Configuration& child, int threads);
 
   // Once. Throws kernels::Error where no weight is taken over.
   Inheritance Run();

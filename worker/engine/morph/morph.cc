@@ -74,12 +74,12 @@ void CheckState(const kernels::ProgramState& state, const std::vector<Parameter>
 }  // namespace
 
 Inheritance Inherit(const Network& parent, const Checkpoint& checkpoint,
-                    const network::Configuration& child) {
+                    const network::Configuration& child, int threads) {
   CheckNetworks(parent, child.network);
   const std::vector<Parameter> parameters = network::Parameters(parent);
   CheckTensors(checkpoint.parameters, parameters);
   CheckState(checkpoint.state, parameters);
-  return Heir(parent, checkpoint.state, child).Run();
+  return Heir(parent, checkpoint.state, child, threads).Run();
 }
 
 }  // namespace trainyard::engine

@@ -36,8 +36,9 @@ struct Inheritance {
 
 // `parent` is the network that `checkpoint` was made with; `child` is valid, takes the same images
 // and has as many classes. New values are drawn by child.training.seed. Throws kernels::Error where
-// the checkpoint is not the parent's, or the two have nothing in common.
+// the checkpoint is not the parent's, or the two have nothing in common. `threads`: for the draws,
+// as BackendOptions has them.
 Inheritance Inherit(const network::Network& parent, const Checkpoint& checkpoint,
-                    const network::Configuration& child);
+                    const network::Configuration& child, int threads = 0);
 
 }  // namespace trainyard::engine

@@ -6,11 +6,11 @@
 #include <limits>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 #include "kernels/backend.h"
 #include "worker/engine/dataset.h"
+#include "worker/engine/in_threads.h"
 #include "worker/engine/readers/image.h"
 #include "worker/engine/readers/stream.h"
 
@@ -58,8 +58,7 @@ void LoadPicture(const std::string& path, const kernels::ValueShape& shape,
 void LoadPictures(const std::vector<std::string>& paths, const kernels::ValueShape& shape,
                   std::span<uint8_t> out) {
   const auto image_bytes = static_cast<size_t>(shape.size());
-  const size_t count = std::min<size_t>(
-      {paths.size(), kDecodersMax, std::max(1u, std::thread::hardware_concurrency())});
+  const size_t count = std::min<size_t>({paths.size(), kDecodersMax, CountThreads(0)});
   std::vector<std::exception_ptr> errors(count);
   std::vector<size_t> failed(count, std::numeric_limits<size_t>::max());
   const auto work = [&](size_t worker) {
@@ -73,11 +72,7 @@ void LoadPictures(const std::vector<std::string>& paths, const kernels::ValueSha
       }
     }
   };
-  {
-    std::vector<std::jthread> threads;
-    for (size_t worker = 1; worker < count; ++worker) threads.emplace_back(work, worker);
-    work(0);
-  }
+  InThreads(count, work);
   const size_t first =
       static_cast<size_t>(std::min_element(failed.begin(), failed.end()) - failed.begin());
   if (errors[first]) std::rethrow_exception(errors[first]);

@@ -36,6 +36,9 @@ grep -q '^TRAINYARD_NVCC:BOOL=ON' "$root/build/release/CMakeCache.txt" ||
   say "no nvcc here: the CUDA kernels are tested on the emulated machine, and compiled for no GPU"
 [ -x "$root/build/release/bin/kernels_cudnn_test" ] ||
   say "cuDNN's headers or the stub of CUDA's driver are not here: cuDNN's plans are not tested"
+command -v aarch64-linux-gnu-g++ > /dev/null && command -v qemu-aarch64 > /dev/null ||
+  say "no cross compiler or emulator for Arm here (--all installs them): NEON is not tested"
+grep -q avx512vl /proc/cpuinfo || say "AVX-512 is not on this machine: its loops are not tested"
 command -v nvidia-smi > /dev/null || say "no GPU here: what needs one is not run"
 
 say "testing"

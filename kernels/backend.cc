@@ -2,7 +2,7 @@
 
 #include "kernels/cuda_module.h"
 #include "kernels/reference/backend.h"
-#ifdef TRAINYARD_WITH_ONEDNN
+#ifdef TRAINYARD_WITH_CPU
 #include "kernels/cpu/backend.h"
 #endif
 
@@ -12,10 +12,10 @@ std::unique_ptr<Backend> MakeBackend(const BackendOptions& options) {
   const std::string& name = options.name;
   if (name == "reference") return reference::MakeReferenceBackend();
   if (name == "cpu") {
-#ifdef TRAINYARD_WITH_ONEDNN
+#ifdef TRAINYARD_WITH_CPU
     return cpu::MakeCpuBackend(options.threads);
 #else
-    throw Error("backend cpu: this build was made without oneDNN (TRAINYARD_ONEDNN)");
+    throw Error("backend cpu: this build was made without Highway (TRAINYARD_CPU)");
 #endif
   }
   if (name == "cuda") return LoadCudaBackend(options);

@@ -1,8 +1,9 @@
 // The one interface that lowers a graph and runs it. Backends: `reference` (plain loops in double,
-// the definition of right), `cpu` (oneDNN) and, from a module loaded at run time, `cuda`.
+// the definition of right), `cpu` (Winograd and matrix products in SIMD) and, from a module loaded
+// at run time, `cuda`.
 //
-// A Program is planned once and run many times: layouts, primitives, workspace and memory are
-// decided in Lower(); a step allocates nothing. State crosses this interface only as canonical,
+// A Program is planned once and run many times: ways of computing, layouts, workspace and memory
+// are decided in Lower(); a step allocates nothing. State crosses this interface only as canonical,
 // unpadded fp32 spans (conv weights OIHW, linear weights (out, in)), so that checkpoints and other
 // backends agree; packed copies belong to the backend.
 #pragma once
@@ -139,9 +140,13 @@ class Program {
   virtual void ReadGradients(std::span<float> gradients) const = 0;
 
   // Bytes of the one allocation, and what the results depend on besides the inputs
-  // ("cpu onednn 2.6.3 avx512 threads=2 plan=..."): part of a checkpoint's fingerprint.
+  // ("cpu x86-fma plan=..."): part of a checkpoint's fingerprint.
   virtual int64_t MemoryBytes() const = 0;
   virtual std::string Fingerprint() const = 0;
+
+  // For people: a line for each op that has a pass of its own, what computes it, and what is done
+  // on the way: "layers.0 (conv) 1x28x28 -> 32x26x26: winograd 4x4, layers.1 (relu) on the way".
+  virtual std::vector<std::string> Explain() const { return {}; }
 };
 
 class Backend {

@@ -221,12 +221,11 @@ int64_t MemoryLimit() {
   return limit;
 }
 
-void CheckMemory(const std::string& backend, int64_t bytes) {
+void CheckMemory(const std::string& backend, int64_t bytes, const std::string& help) {
   const int64_t limit = MemoryLimit();
   if (bytes <= limit) return;
   throw Error(backend + ": this network and batch size need " + std::to_string(bytes >> 20) +
-              " MiB, and this machine has " + std::to_string(limit >> 20) +
-              " MiB; a smaller batch needs less");
+              " MiB, and this machine has " + std::to_string(limit >> 20) + " MiB; " + help);
 }
 
 void CheckImages(const Graph& graph, const ImageSet& images) {

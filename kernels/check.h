@@ -23,8 +23,9 @@ void CheckGraph(const Graph& graph);
 // Bytes that this process may use: the machine's memory, or its container's limit if that is less.
 int64_t MemoryLimit();
 
-// Throws Error unless `bytes` fit into that.
-void CheckMemory(const std::string& backend, int64_t bytes);
+// Throws Error unless `bytes` fit into that, with what would help.
+void CheckMemory(const std::string& backend, int64_t bytes,
+                 const std::string& help = "a smaller batch needs less");
 
 // Throws Error unless the images are of the network's input's shape, and all there.
 void CheckImages(const Graph& graph, const ImageSet& images);

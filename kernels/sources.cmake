@@ -1,5 +1,5 @@
 # What every backend computes with, also the one that is in a module.
-set(kernels_shared_sources augment.cc check.cc memory_plan.cc program.cc value_uses.cc)
+set(kernels_shared_sources augment.cc check.cc explain.cc memory_plan.cc program.cc value_uses.cc)
 list(TRANSFORM kernels_shared_sources PREPEND "${CMAKE_CURRENT_LIST_DIR}/")
 
 # Tells a target the hash of what crosses between a program and its CUDA module.

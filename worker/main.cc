@@ -21,6 +21,8 @@
 #include "CLI/Formatter.hpp"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/backend.h"
+#include "kernels/spinning.h"
 #include "proto/access.h"
 #include "proto/labels.h"
 #include "proto/runtimes.h"
@@ -30,6 +32,7 @@
 #include "worker/agent/blob_client.h"
 #include "worker/agent/choose_backend.h"
 #include "worker/agent/ending.h"
+#include "worker/agent/explain.h"
 #include "worker/agent/gpu_watch.h"
 #include "worker/agent/list_gpus.h"
 #include "worker/agent/log.h"
@@ -52,10 +55,12 @@ struct Flags {
   std::string access_folder;
   std::string work_folder;
   std::string cache_folder;
+  std::optional<int64_t> decoded_gib;
   std::string pool = "external";
   std::map<std::string, std::string> labels;
   std::string backend = "auto";
   bool list_gpus = false;
+  std::string explain;
   std::string gpu_claim_folder;
   int64_t launch = 0;
   int threads = 0;
@@ -141,9 +146,15 @@ void Declare(CLI::App& app, Flags& flags) {
   app.add_option("--work-dir", flags.work_folder,
                  "Folder for what is under way [the cache folder's `work`]")
       ->envname("TRAINYARD_WORK_DIR");
-  app.add_option("--cache-dir", flags.cache_folder,
-                 "Folder for fetched sources and data, shared by the workers of a host "
-                 "[~/.cache/trainyard]");
+  app.add_option(
+      "--cache-dir", flags.cache_folder,
+      "Folder for sources and data, as fetched and decoded, shared by the workers of a host "
+      "[~/.cache/trainyard]");
+  app.add_option("--decoded-gib", flags.decoded_gib,
+                 "GiB of the cache folder for data sets kept decoded, 0 for none: what was used "
+                 "longest ago makes room [20 where it is on a local disk, else 0]")
+      ->envname("TRAINYARD_DECODED_GIB")
+      ->check(CLI::Range(0, 1'000'000));
   app.add_option("--pool", flags.pool, "Pool that this worker belongs to")->capture_default_str();
   app.add_option_function<std::vector<std::string>>(
          "--label",
@@ -159,6 +170,9 @@ void Declare(CLI::App& app, Flags& flags) {
       ->capture_default_str();
   app.add_flag("--list-gpus", flags.list_gpus,
                "Only say which GPUs can be used, each as JSON on a line of its own");
+  app.add_option("--explain", flags.explain,
+                 "Only say how each op of a network would be computed with this backend and these "
+                 "threads: file with a trial's configuration as JSON, - for standard input");
   app.add_option("--gpu-claims", flags.gpu_claim_folder,
                  "Folder in which the workers of a host claim a GPU each, shared by them "
                  "[/run/lock, or else the folder for temporary files]")
@@ -213,6 +227,18 @@ v1::RegisterRequest Identity(const Flags& flags, const agent::BackendChoice& cho
       absl::StrCat(absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8),
                    absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8)));
   return identity;
+}
+
+// Why the processor cannot compute as it was asked to: better heard now than from every attempt.
+// Empty: it can. A GPU says so when it is claimed.
+std::string ProblemWith(const agent::BackendChoice& choice, int threads) {
+  if (choice.gpu) return "";
+  try {
+    kernels::MakeBackend({choice.backend, threads});
+    return "";
+  } catch (const kernels::Error& error) {
+    return agent::OneLine(error.what());
+  }
 }
 
 // Blocked before any thread exists, so that they all leave these signals to WaitForSignals.
@@ -363,6 +389,9 @@ agent::NativeOptions NativeOptionsOf(const Flags& flags, const agent::BackendCho
   }
   options.work_folder = work_folder;
   options.https = {flags.private_urls, ""};
+  options.decoded_folder = flags.cache_folder + "/decoded";
+  options.decoded_bytes_max = std::nullopt;
+  if (flags.decoded_gib) options.decoded_bytes_max = *flags.decoded_gib << 30;
   return options;
 }
 
@@ -439,6 +468,7 @@ int Work(const Flags& flags, const agent::BackendChoice& choice, const sigset_t&
 }  // namespace
 
 int main(int argc, char** argv) {
+  kernels::LimitSpinning(argv);
   const sigset_t signals = BlockSignals();
   CLI::App app("Trains what a Trainyard coordinator assigns, one attempt at a time.",
                "trainyard-worker");
@@ -462,6 +492,13 @@ int main(int argc, char** argv) {
   if (!choice->reason.empty()) {
     spdlog::info("trains on {}: {}", choice->gpu ? "a GPU" : "the CPU",
                  agent::OneLine(choice->reason));
+  }
+  if (const std::string problem = ProblemWith(*choice, flags.threads); !problem.empty()) {
+    spdlog::error("{}", problem);
+    return agent::kExitUsage;
+  }
+  if (!flags.explain.empty()) {
+    return agent::ExplainFile(flags.explain, NativeOptionsOf(flags, *choice, "").backend);
   }
   ShowGpuToPrograms(*choice);
   ChooseRuntimes(flags);

@@ -44,9 +44,10 @@ void RemoveAccess(const std::string& folder) {
 
 std::vector<std::string> WorkerEnvironment(const char* const* environment) {
   static constexpr std::string_view kKept[] = {
-      "PATH=", "HOME=",   "USER=", "LOGNAME=",         "TMPDIR=",         "TZ=",
-      "LANG=", "LC_",     "OMP_",  "LD_LIBRARY_PATH=", "XDG_CACHE_HOME=", "SSL_CERT_FILE=",
-      "DNNL_", "ONEDNN_", "CUDA_", "ASAN_OPTIONS=",    "UBSAN_OPTIONS=",  "LSAN_OPTIONS=",
+      "PATH=",   "LD_LIBRARY_PATH=", "HOME=", "XDG_CACHE_HOME=", "USER=", "LOGNAME=",
+      "TMPDIR=", "SSL_CERT_FILE=",   "OMP_",  "TRAINYARD_SIMD=", "CUDA_", "TRAINYARD_DECODED_",
+      "TZ=",     "ASAN_OPTIONS=",    "LANG=", "UBSAN_OPTIONS=",  "GOMP_", "LSAN_OPTIONS=",
+      "LC_",
   };
   std::vector<std::string> kept;
   for (; *environment != nullptr; ++environment) {

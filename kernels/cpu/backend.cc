@@ -7,6 +7,7 @@
 
 #include "kernels/check.h"
 #include "kernels/cpu/program.h"
+#include "kernels/cpu/simd/target.h"
 
 namespace trainyard::kernels::cpu {
 namespace {
@@ -17,14 +18,10 @@ class CpuBackend : public Backend {
   std::string name() const override { return "cpu"; }
   std::unique_ptr<Program> Lower(const Graph& graph) override {
     CheckGraph(graph);
-    // The weights alone must fit before oneDNN is asked to plan for them.
-    CheckMemory("cpu", graph.parameter_count * 4 * int64_t{sizeof(float)});
     try {
       return std::make_unique<CpuProgram>(graph, threads_);
-    } catch (const dnnl::error& error) {
-      throw Error(std::string("cpu: oneDNN: ") + error.message);
     } catch (const std::bad_alloc&) {
-      throw Error("cpu: out of memory while planning");
+      throw OutOfMemory("cpu: out of memory while planning");
     }
   }
 
@@ -35,6 +32,8 @@ class CpuBackend : public Backend {
 }  // namespace
 
 std::unique_ptr<Backend> MakeCpuBackend(int threads) {
+  // Whoever compares processors or looks for a fault can hold us to an older one's vectors.
+  ChooseSimdTarget();
   return std::make_unique<CpuBackend>(threads);
 }
 

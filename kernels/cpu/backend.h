@@ -1,6 +1,6 @@
-// The `cpu` backend: oneDNN for convolutions and matrix products, our own loops for the rest.
-// Layouts, primitives and memory are decided in Lower(); the same inputs and number of threads give
-// the same bytes.
+// The `cpu` backend: Winograd and other convolutions on one matrix product of our own, in SIMD.
+// Ways of computing, layouts and memory are decided in Lower(). The same inputs give the same
+// bytes, whatever the number of threads, and on every processor of one kind (simd/target.h).
 #pragma once
 
 #include <memory>
@@ -9,7 +9,8 @@
 
 namespace trainyard::kernels::cpu {
 
-// threads <= 0: one per core.
+// threads <= 0: one per core. Throws Unavailable where TRAINYARD_SIMD asks for what this processor
+// has not (simd/target.h).
 std::unique_ptr<Backend> MakeCpuBackend(int threads);
 
 }  // namespace trainyard::kernels::cpu

@@ -1,170 +1,380 @@
 #include "kernels/cpu/builder.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "kernels/check.h"
+#include "kernels/cpu/dropout.h"
+#include "kernels/cpu/loss.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/simd/batch_norm.h"
+#include "kernels/explain.h"
 
 namespace trainyard::kernels::cpu {
+namespace {
 
-Builder::Builder(const Graph& graph, int batch, const dnnl::engine& engine, Plan& plan)
-    : graph_(graph),
-      batch_(batch),
-      engine_(engine),
-      plan_(plan),
-      loops_(BestLoops()),
-      states_(graph.ops.size()) {
+// Arrays by channel that a batch norm's forward and backward make: mean, scale, shift, inverse_std;
+// and a, b, c.
+constexpr int kNormArrays = 4, kNormGradientArrays = 3;
+
+BatchNorm NormOf(const Op& op, const Layout& layout) {
+  return {layout.batch, layout.shape.channels, layout.plane(), op.momentum, op.epsilon};
+}
+
+std::string Dims(const ValueShape& shape) {
+  return std::to_string(shape.channels) + "x" + std::to_string(shape.height) + "x" +
+         std::to_string(shape.width);
+}
+
+// Spreads a batch norm's blocks of channels over threads: body(block), over arrays by image.
+template <typename Body>
+void ForBlocks(const BatchNorm& norm, const Body& body) {
+  ParallelFor(Padded(norm.channels) / kBlock, int64_t{norm.batch} * kBlock * 2, body);
+}
+
+}  // namespace
+
+Builder::Builder(const Graph& graph, const ParameterLayout& parameters, int batch, Plan& plan)
+    : graph_(graph), parameters_(parameters), batch_(batch), plan_(plan) {
   for (const ValueUse& use : UsesOf(graph)) values_.emplace_back(use);
+  for (size_t i = 0; i < values_.size(); ++i) values_[i].layout = {batch, graph.values[i]};
+  for (const Group& group : GroupsOf(graph)) {
+    values_[group.output].group = static_cast<int>(groups_.size());
+    groups_.emplace_back().group = group;
+  }
 }
 
 void Builder::Build() {
-  FuseRelus();
-  NewValue(0, 1);
-  const Place input = values_[0].data;
-  plan_.AddStep("load images", {input}, [input](Call& call) {
-    LoadImages(*call.images, call.indices, call.table, call.training ? call.scalars : nullptr,
-               call.At(input));
-  });
   int op = 0;
   try {
-    for (op = 0; op < static_cast<int>(graph_.ops.size()); ++op) Forward(op);
+    LoadInput();
+    for (GroupState& state : groups_) {
+      op = state.group.head;
+      Forward(state);
+    }
+    op = static_cast<int>(graph_.ops.size()) - 1;
     Loss();
-    for (op = static_cast<int>(graph_.ops.size()) - 1; op >= 0; --op) Backward(op);
-  } catch (const dnnl::error& error) {
-    throw Error("cpu: " + OpLabel(graph_.ops[op]) + ": " + error.message);
+    for (auto state = groups_.rbegin(); state != groups_.rend(); ++state) {
+      op = state->group.head;
+      // No gradient: no parameters before it, or nothing after it that the loss depends on.
+      const Value& out = values_[state->group.output];
+      if (out.needs_gradient && out.gradient.valid()) Backward(*state);
+    }
+  } catch (const Error& error) {
+    throw Error("cpu: " + OpLabel(graph_.ops[op]) + ": " + error.what());
   }
   plan_.Finish();
 }
 
-void Builder::FuseRelus() {
-  for (int i = 0; i < static_cast<int>(graph_.ops.size()); ++i) {
-    const Op& op = graph_.ops[i];
-    const Value& out = values_[op.output];
-    if (out.consumers != 1 || out.consumer < 0) continue;
-    const Op& next = graph_.ops[out.consumer];
-    if (op.kind == OpKind::kRelu && next.kind == OpKind::kMaxPool && op.negative_slope >= 0) {
-      // The largest of a window is positive before the ReLU exactly if it is after.
-      states_[i].sign_elsewhere = true;
-      states_[out.consumer].relu_before = i;
-    }
-    const bool fuses = op.kind == OpKind::kConv || op.kind == OpKind::kBatchNorm ||
-                       op.kind == OpKind::kAdd || op.kind == OpKind::kLinear;
-    if (fuses && next.kind == OpKind::kRelu && next.negative_slope >= 0) {
-      states_[i].fused_relu = out.consumer;
-      states_[out.consumer].fused_into = i;
-    }
-  }
-}
-
-int Builder::OutputOf(int op) const {
-  const int relu = states_[op].fused_relu;
-  return graph_.ops[relu < 0 ? op : relu].output;
-}
-
-float Builder::SlopeOf(int op) const {
-  const int relu = states_[op].fused_relu;
-  return relu < 0 ? 1.0f : graph_.ops[relu].negative_slope;
+View Builder::ViewPlace::At(const Call& call) const {
+  View view;
+  view.slope = slope;
+  if (!norm.valid()) return view;
+  view.mean = call.At(norm);
+  view.scale = view.mean + channels;
+  view.shift = view.scale + channels;
+  return view;
 }
 
 std::string Builder::Label(int op, const char* what) const {
   return OpLabel(graph_.ops[op]) + " " + what;
 }
 
-Layout Builder::LayoutFor(int value, int block) const {
-  Layout layout{batch_, graph_.values[value], block};
-  if (layout.plane() == 1) layout.block = 1;
-  return layout;
+Place Builder::Parameter(int64_t canonical) const {
+  if (canonical < 0) return {};
+  return {Space::kParameters, parameters_.Parameter(canonical)};
 }
 
-Place Builder::NewValue(int value, int block) {
-  values_[value].layout = LayoutFor(value, block);
-  values_[value].data = plan_.AddBuffer(values_[value].layout.bytes());
-  return values_[value].data;
+Place Builder::Gradient(int64_t canonical) const {
+  if (canonical < 0) return {};
+  return {Space::kGradients, parameters_.Parameter(canonical)};
 }
 
-Place Builder::OutputLike(int value, const Value& input, bool in_place) {
-  if (!in_place) return NewValue(value, input.layout.block);
-  values_[value].layout = input.layout;
-  values_[value].data = input.data;
-  return input.data;
+Place Builder::Statistic(int64_t canonical) const {
+  return {Space::kStatistics, parameters_.Statistic(canonical)};
 }
 
-void Builder::Convert(const std::string& name, const Layout& from, Place source, int block,
-                      Place to) {
-  Layout target = from;
-  target.block = block;
-  const dnnl::memory::desc a = ActivationDesc(from), b = ActivationDesc(target);
-  dnnl::primitive_attr attributes;
-  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  const dnnl::reorder::primitive_desc desc(engine_, a, engine_, b, attributes);
-  plan_.AddPrimitive(name + " reorder " + desc.impl_info_str(), dnnl::reorder(desc),
-                     desc.scratchpad_desc(), {{DNNL_ARG_FROM, a, source}, {DNNL_ARG_TO, b, to}});
+void Builder::LoadInput() {
+  Value& input = values_[0];
+  if (parameters_.input_form() == InputForm::kPlain) {
+    input.stored = {Space::kInput, 0};
+    return;
+  }
+  if (parameters_.input_form() == InputForm::kFlat) {
+    input.layout.shape = {static_cast<int>(graph_.values[0].size()), 1, 1};
+  }
+  const Layout layout = input.layout;
+  const Place to = NewValue(0);
+  plan_.AddStep("input to channels last", {to}, [=](Call& call) {
+    ParallelFor(layout.batch, layout.image(), [&](int64_t n) {
+      ToChannelsLast(layout.plane(), layout.shape.channels, call.input + n * layout.shape.size(),
+                     call.At(to) + n * layout.image());
+    });
+  });
 }
 
-Place Builder::Converted(const std::string& name, const Layout& from, Place source, int block) {
-  Layout target = from;
-  target.block = block;
-  if (SameBytes(from, target)) return source;
-  const Place to = plan_.AddBuffer(target.bytes());
-  Convert(name, from, source, block, to);
-  return to;
+Place Builder::NewValue(int value) {
+  values_[value].stored = plan_.AddBuffer(values_[value].layout.bytes());
+  return values_[value].stored;
 }
 
-Place Builder::AsBlock(int value, int block) {
+Place Builder::Active(int value) {
   Value& v = values_[value];
-  const auto found = v.converted.find(block);
-  if (found != v.converted.end()) return found->second;
-  const Place place = Converted("value " + std::to_string(value), v.layout, v.data, block);
-  v.converted[block] = place;
-  return place;
+  if (v.view.plain()) return v.stored;
+  if (v.active.valid()) return v.active;
+  v.active = plan_.AddBuffer(v.layout.bytes());
+  plan_.AddStep("value " + std::to_string(value) + " as it reads",
+                {v.stored, v.view.norm, v.active},
+                [from = v.stored, to = v.active, view = v.view, layout = v.layout](Call& call) {
+                  ParallelFor(layout.batch, layout.image(), [&](int64_t n) {
+                    Activate(layout.plane(), layout.channels(), call.At(from) + n * layout.image(),
+                             view.At(call), call.At(to) + n * layout.image());
+                  });
+                });
+  return v.active;
 }
 
-Window Builder::WindowOf(const Op& op, int block) const {
-  const ValueShape &in = graph_.values[op.inputs[0]], &out = graph_.values[op.output];
-  return {block,       in.height,   in.width,    out.height, out.width,  op.kernel_h,
-          op.kernel_w, op.stride_h, op.stride_w, op.pad_top, op.pad_left};
+void Builder::DropoutMask(GroupState& state, int op, const Layout& layout) {
+  state.keep = plan_.AddBuffer(layout.floats());
+  const Op& o = graph_.ops[op];
+  const int64_t scratch = DropoutScratchFloats(layout);
+  plan_.NeedScratch(scratch, layout.batch);
+  plan_.AddStep(Label(op, "mask"), {state.keep}, [=, &o, keep = state.keep](Call& call) {
+    if (!call.training) return;
+    const float rate = call.scalars->dropout_rates[o.dropout];
+    if (rate == 0) return;
+    DropoutKeep(layout, *call.scalars, o.layer, rate, call.Scratch(scratch),
+                call.At<uint8_t>(keep));
+  });
 }
 
-void Builder::GiveGradient(int value, Place gradient, int block) {
+void Builder::StoreMoments(GroupState& state, const Layout& layout) {
+  const int64_t bytes = int64_t{batch_} * layout.channels() * 4;
+  state.means = plan_.AddBuffer(bytes);
+  state.m2s = plan_.AddBuffer(bytes);
+}
+
+void Builder::NormForward(GroupState& state, const Layout& layout) {
+  const Op& o = graph_.ops[state.group.norm];
+  const BatchNorm norm = NormOf(o, layout);
+  const int channels = layout.channels();
+  state.norm = plan_.AddBuffer(int64_t{channels} * kNormArrays * 4);
+  const Place gamma = Parameter(o.offsets.weight), beta = Parameter(o.offsets.bias);
+  const Place mean = Statistic(o.offsets.running_mean), var = Statistic(o.offsets.running_var);
+  const Place means = state.means, m2s = state.m2s, arrays = state.norm;
+  plan_.AddStep(Label(state.group.norm, "statistics"), {means, m2s, arrays}, [=](Call& call) {
+    const BatchNormParameters parameters{call.At(gamma), call.At(beta), call.At(mean),
+                                         call.At(var)};
+    float* a = call.At(arrays);
+    const BatchNormView view{a, a + channels, a + 2 * channels, a + 3 * channels};
+    ForBlocks(norm, [&](int64_t block) {
+      if (call.training) {
+        BatchNormTraining(norm, call.At(means), call.At(m2s), parameters, view, block);
+      } else {
+        BatchNormEvaluation(norm, parameters, view, block);
+      }
+    });
+  });
+  Value& out = values_[state.group.output];
+  const int relu = state.group.relu;
+  out.view = {arrays, channels, relu < 0 ? 1.0f : graph_.ops[relu].negative_slope};
+}
+
+void Builder::ExplainGroup(const GroupState& state, const std::string& how) {
+  const Group& group = state.group;
+  const Op& head = graph_.ops[group.head];
+  std::string line = OpWithShapes(graph_, head, group.output) + ": " + how;
+  std::vector<int> joined;
+  for (int op : {group.pool, group.norm, group.relu, group.dropout}) {
+    if (op >= 0 && op != group.head) joined.push_back(op);
+  }
+  std::sort(joined.begin(), joined.end());
+  for (int op : joined) line += ", " + OpLabel(graph_.ops[op]) + " on the way";
+  plan_.Explain(line);
+}
+
+void Builder::Forward(GroupState& state) {
+  switch (graph_.ops[state.group.head].kind) {
+    case OpKind::kConv:
+      return ConvForward(state);
+    case OpKind::kBatchNorm:
+      return NormAloneForward(state);
+    case OpKind::kRelu:
+      return ReluAloneForward(state);
+    case OpKind::kMaxPool:
+    case OpKind::kAvgPool:
+    case OpKind::kGlobalAvgPool:
+      return PoolForward(state);
+    case OpKind::kDropout:
+      return DropoutForward(state);
+    case OpKind::kLinear:
+      return LinearForward(state);
+    case OpKind::kAdd:
+      return AddForward(state);
+  }
+}
+
+void Builder::Loss() {
+  const int value = graph_.ops.back().output;
+  const ValueShape& shape = graph_.values[value];
+  if (shape.channels != graph_.classes) {
+    throw Error("found logits of " + Dims(shape) + ", expected " + Dims({graph_.classes, 1, 1}) +
+                ": a channel for each class");
+  }
+  const Place logits = Active(value);
+  const Layout layout = values_[value].layout;
+  const Place gradient = plan_.AddBuffer(layout.bytes()),
+              rows = plan_.AddBuffer(batch_ * int64_t{sizeof(RowLoss)});
+  plan_.AddStep("loss", {logits, gradient, rows}, [=, classes = graph_.classes](Call& call) {
+    const float smoothing = call.training ? call.scalars->label_smoothing : 0.0f;
+    const LossInput input{call.images, call.indices, classes, smoothing};
+    const BatchLoss loss =
+        SoftmaxCrossEntropy(input, call.At(logits), call.training ? call.At(gradient) : nullptr,
+                            call.At<RowLoss>(rows));
+    call.loss_sum = loss.sum;
+    call.correct = loss.correct;
+    if (call.logits.empty()) return;
+    for (int64_t n = 0; n < layout.batch; ++n) {
+      std::copy_n(call.At(logits) + n * layout.image(), classes, call.logits.begin() + n * classes);
+    }
+  });
+  plan_.BeginBackward();
+  GiveGradient(value, gradient);
+}
+
+void Builder::Backward(GroupState& state) {
+  switch (graph_.ops[state.group.head].kind) {
+    case OpKind::kConv:
+      return ConvBackward(state);
+    case OpKind::kBatchNorm:
+    case OpKind::kRelu:
+      ApplyView(state, "backward");
+      return GiveGradient(graph_.ops[state.group.head].inputs[0],
+                          values_[state.group.output].gradient);
+    case OpKind::kMaxPool:
+    case OpKind::kAvgPool:
+    case OpKind::kGlobalAvgPool:
+      return PoolBackward(state);
+    case OpKind::kDropout:
+      return DropoutBackward(state);
+    case OpKind::kLinear:
+      return LinearBackward(state);
+    case OpKind::kAdd:
+      return AddBackward(state);
+  }
+}
+
+void Builder::GiveGradient(int value, Place gradient) {
   Value& v = values_[value];
   if (!v.needs_gradient) return;
-  Layout given = v.layout;
-  given.block = block;
-  const std::string name = "gradient of value " + std::to_string(value);
-  gradient = Converted(name, given, gradient, v.layout.block);
   if (!v.gradient.valid()) {
     v.gradient = gradient;
     return;
   }
   const Place sum = v.gradient;
-  const int64_t count = v.layout.floats();
-  plan_.AddStep(name + " sum", {sum, gradient},
-                [this_loops = &loops_, sum, gradient, count](Call& call) {
-                  float* a = call.At(sum);
-                  const float* b = call.At(gradient);
+  plan_.AddStep("gradient of value " + std::to_string(value) + " sum", {sum, gradient},
+                [=, count = v.layout.floats()](Call& call) {
                   ParallelSpans(count, [&](int64_t begin, int64_t end) {
-                    this_loops->add(a + begin, b + begin, a + begin, end - begin, 1.0f);
+                    Accumulate(end - begin, call.At(gradient) + begin, call.At(sum) + begin);
                   });
                 });
 }
 
-ConvGeometry Builder::Geometry(int op) const {
-  const Op& o = graph_.ops[op];
-  return {&o, values_[o.inputs[0]].layout, Layout{batch_, graph_.values[o.output], 1}};
+NormSums Builder::SumsPlace::At(const Call& call, int64_t image) const {
+  const int64_t channels = image * layout.channels();
+  return {call.Read(stored) + image * layout.image(), view.At(call), call.At(sums) + channels,
+          call.At(dots) + channels};
 }
 
-Place Builder::PackWeights(int op, const dnnl::memory::desc& wanted, const char* what) {
-  const Op& o = graph_.ops[op];
-  const dnnl::memory::desc plain =
-      WeightsDesc(o, graph_.values[o.inputs[0]], graph_.values[o.output]);
-  const Place source = ParameterPlace(o.offsets.weight);
-  if (wanted == plain) return source;
-  const Place packed = plan_.AddBuffer(static_cast<int64_t>(wanted.get_size()));
-  dnnl::primitive_attr attributes;
-  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  const dnnl::reorder::primitive_desc desc(engine_, plain, engine_, wanted, attributes);
-  plan_.AddPrimitive(Label(op, what) + " " + desc.impl_info_str(), dnnl::reorder(desc),
-                     desc.scratchpad_desc(),
-                     {{DNNL_ARG_FROM, plain, source}, {DNNL_ARG_TO, wanted, packed}});
-  return packed;
+Builder::SumsPlace Builder::TakeNormSums(int value, int reader) {
+  const Value& v = values_[value];
+  if (v.group < 0 || groups_[v.group].group.norm < 0) return {};
+  for (int i = 0; i < reader; ++i) {
+    const std::vector<int>& inputs = graph_.ops[i].inputs;
+    if (std::find(inputs.begin(), inputs.end(), value) != inputs.end()) return {};
+  }
+  GroupState& state = groups_[v.group];
+  const int64_t bytes = int64_t{batch_} * v.layout.channels() * 4;
+  state.sums = plan_.AddBuffer(bytes);
+  state.dots = plan_.AddBuffer(bytes);
+  return {v.stored, state.sums, state.dots, v.view, v.layout};
+}
+
+void Builder::NormBackward(GroupState& state) {
+  const Value& out = values_[state.group.output];
+  const Layout layout = out.layout;
+  const int64_t channels = layout.channels();
+  if (!state.sums.valid()) {
+    const SumsPlace to = TakeNormSums(state.group.output, 0);
+    const Place dy = out.gradient;
+    plan_.AddStep(Label(state.group.norm, "sums of its gradient"),
+                  {dy, to.stored, to.view.norm, to.sums, to.dots}, [=](Call& call) {
+                    ParallelFor(layout.batch, layout.image(), [&](int64_t n) {
+                      SumForNorm(layout.plane(), layout.channels(),
+                                 call.At(dy) + n * layout.image(), to.At(call, n));
+                    });
+                  });
+  }
+  const Op& o = graph_.ops[state.group.norm];
+  const BatchNorm norm = NormOf(o, layout);
+  state.norm_gradient = plan_.AddBuffer(channels * kNormGradientArrays * 4);
+  const Place sums = state.sums, dots = state.dots, arrays = state.norm, to = state.norm_gradient;
+  const Place gamma = Parameter(o.offsets.weight), dgamma = Gradient(o.offsets.weight);
+  const Place dbeta = Gradient(o.offsets.bias);
+  plan_.AddStep(Label(state.group.norm, "coefficients of its gradient"), {sums, dots, arrays, to},
+                [=](Call& call) {
+                  float* c = call.At(to);
+                  const BatchNormGradient gradient{call.At(sums),
+                                                   call.At(dots),
+                                                   call.At(gamma),
+                                                   call.At(arrays) + 3 * channels,
+                                                   call.At(dgamma),
+                                                   call.At(dbeta),
+                                                   c,
+                                                   c + channels,
+                                                   c + 2 * channels};
+                  ForBlocks(norm, [&](int64_t block) { BatchNormBackward(norm, gradient, block); });
+                });
+}
+
+void Builder::AddNorm(const Call& call, Place coefficients, int channels, GradientView& gradient) {
+  gradient.a = call.At(coefficients);
+  gradient.b = gradient.a + channels;
+  gradient.c = gradient.b + channels;
+}
+
+void Builder::ApplyView(GroupState& state, const char* what, const std::vector<int>& receivers) {
+  const Value& out = values_[state.group.output];
+  const bool norm = state.group.norm >= 0;
+  if (norm) NormBackward(state);
+  ViewPlace view = out.view;
+  // Where the ReLU is not in the view, what is stored tells its sign.
+  if (!state.group.reads_through_view(graph_) && state.group.relu >= 0) {
+    view.slope = graph_.ops[state.group.relu].negative_slope;
+  }
+  if (view.slope == 1 && !norm) return;
+  const Place dy = out.gradient, stored = out.stored, coefficients = state.norm_gradient;
+  std::vector<Place> uses = {dy, stored, view.norm, coefficients};
+  std::vector<SumsPlace> sums;
+  for (int value : receivers) {
+    const SumsPlace to = TakeNormSums(value, state.group.head);
+    if (!to.valid()) continue;
+    sums.push_back(to);
+    uses.insert(uses.end(), {to.stored, to.view.norm, to.sums, to.dots});
+  }
+  plan_.AddStep(Label(state.group.head, what), uses, [=, layout = out.layout](Call& call) {
+    ParallelFor(layout.batch, layout.image(), [&](int64_t n) {
+      GradientView gradient;
+      gradient.stored = call.At(stored) + n * layout.image();
+      gradient.view = view.At(call);
+      if (norm) AddNorm(call, coefficients, view.channels, gradient);
+      float* image = call.At(dy) + n * layout.image();
+      ApplyGradientView(layout.plane(), layout.channels(), gradient, image);
+      for (const SumsPlace& to : sums) {
+        SumForNorm(layout.plane(), layout.channels(), image, to.At(call, n));
+      }
+    });
+  });
 }
 
 }  // namespace trainyard::kernels::cpu

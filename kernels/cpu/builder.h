@@ -1,20 +1,20 @@
-// Lowers a graph, for one batch size, to a Plan.
+// Lowers a graph, for one batch size, to a Plan: a pass or two for each group of ops (fusion.h).
 //
-// Fusions: a ReLU with the convolution, batch norm, addition or linear layer before it, if nothing
-// else reads what it reads; a ReLU's derivative with that of a max pool after it (on the pooled
-// side, where there is less of it); dropout and ReLU in place where nothing else reads their input.
+// A value that others read is stored once, channels last, and read through its view: batch norm and
+// ReLU are done by who reads it. Only dense layers and the loss need it as it reads, so for them
+// alone it is written out.
 #pragma once
 
-#include <dnnl.hpp>
-#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/conv.h"
-#include "kernels/cpu/layout.h"
-#include "kernels/cpu/loops.h"
+#include "kernels/cpu/convolution.h"
+#include "kernels/cpu/fusion.h"
+#include "kernels/cpu/parameter_layout.h"
 #include "kernels/cpu/plan.h"
-#include "kernels/cpu/tensor_ops.h"
+#include "kernels/cpu/simd/layout.h"
+#include "kernels/cpu/simd/loops.h"
 #include "kernels/graph.h"
 #include "kernels/value_uses.h"
 
@@ -22,89 +22,105 @@ namespace trainyard::kernels::cpu {
 
 class Builder {
  public:
-  // `graph` must outlive the plan. CheckGraph must have passed.
-  Builder(const Graph& graph, int batch, const dnnl::engine& engine, Plan& plan);
+  // `graph` and `parameters` must outlive the plan. CheckGraph must have passed.
+  Builder(const Graph& graph, const ParameterLayout& parameters, int batch, Plan& plan);
 
   // Adds all steps and finishes the plan. Throws Error naming the op that cannot be lowered.
   void Build();
 
  private:
+  // A View whose arrays are a place: the batch norm's mean, scale and shift, one behind another.
+  struct ViewPlace {
+    Place norm;
+    int channels = 0;
+    float slope = 1;
+    bool plain() const { return !norm.valid() && slope == 1; }
+    View At(const Call& call) const;
+  };
   struct Value : ValueUse {
     explicit Value(const ValueUse& use) : ValueUse(use) {}
 
     Layout layout;
-    Place data;
-    Place gradient;                  // none until a consumer's backward has given one
-    std::map<int, Place> converted;  // copies of `data` in other layouts, by block
+    Place stored;  // none: within a group
+    ViewPlace view;
+    Place active;    // as it reads, once it was asked for
+    Place gradient;  // of what is read; none until a reader's backward has given one
+    int group = -1;  // that makes it
   };
-  // What one op's forward leaves for its backward.
-  struct OpState {
-    int fused_relu = -1;          // op: the ReLU that this op's forward applies
-    int fused_into = -1;          // a ReLU: the op whose forward applies it
-    bool sign_elsewhere = false;  // a ReLU whose derivative another op's backward applies
-    int relu_before = -1;         // max pool: the ReLU whose derivative it applies
-    bool in_place = false;        // dropout, ReLU
-    Place kept;                   // batch norm statistics, pool index or dropout mask
-    ForwardChoice conv;
-    Place packed;  // convolution weights as `conv` wants them
+  // What one group's forward leaves for its backward.
+  struct GroupState {
+    Group group;
+    std::shared_ptr<const Convolution> conv;
+    Place packed, codes, keep, index;
+    Place means, m2s;           // by image
+    Place norm, norm_gradient;  // arrays by channel, see builder.cc
+    Place sums, dots;           // by image; none until the gradient's giver leaves them
   };
 
-  // builder.cc: analysis and helpers
-  void FuseRelus();
-  int OutputOf(int op) const;   // value that the op's forward writes, a fused ReLU included
-  float SlopeOf(int op) const;  // of the fused ReLU; 1: none
+  // builder.cc: what all groups need
   std::string Label(int op, const char* what) const;
-  Layout LayoutFor(int value, int block) const;  // flat values are always plain
-  Place NewValue(int value, int block);
-  // Where an elementwise op writes: over its input, or to a new place of the same layout.
-  Place OutputLike(int value, const Value& input, bool in_place);
-  Place AsBlock(int value, int block);  // the value's data in that layout, converted at most once
-  void Convert(const std::string& name, const Layout& from, Place source, int block, Place to);
-  Place Converted(const std::string& name, const Layout& from, Place source, int block);
-  Window WindowOf(const Op& op, int block) const;
-  // A consumer's share of a value's gradient, in layout `block`. The place becomes the value's.
-  void GiveGradient(int value, Place gradient, int block);
+  Place Parameter(int64_t canonical) const;
+  Place Gradient(int64_t canonical) const;
+  Place Statistic(int64_t canonical) const;
+  void LoadInput();
+  Place NewValue(int value);
+  // Where the value lies as it reads.
+  Place Active(int value);
+  void DropoutMask(GroupState& state, int op, const Layout& layout);
+  void StoreMoments(GroupState& state, const Layout& layout);
+  void NormForward(GroupState& state, const Layout& layout);
+  void ExplainGroup(const GroupState& state, const std::string& how);
 
-  // builder_forward.cc
-  void Forward(int op);
-  void ConvForward(int op);
-  void BatchNormForward(int op);
-  void ReluForward(int op);
-  void PoolForward(int op);
-  void DropoutForward(int op);
-  void LinearForward(int op);
-  void AddForward(int op);
+  void Forward(GroupState& state);
   void Loss();
+  void Backward(GroupState& state);
 
-  // builder_backward.cc
-  void Backward(int op);
-  void ConvWeightsBackward(int op);
-  void FirstConvBackward(int op, const FirstConvGradient& conv);
-  void ConvDataBackward(int op);
-  void BatchNormBackward(int op);
-  void ReluBackward(int op);
-  void PoolBackward(int op);
-  void LinearBackward(int op);
-  void AddBackward(int op);
-  ConvGeometry Geometry(int op) const;
-  // The packed copy (or the plain original) of an op's convolution weights.
-  Place PackWeights(int op, const dnnl::memory::desc& wanted, const char* what);
+  // Adds to the value's gradient. `gradient` may become the value's own buffer.
+  void GiveGradient(int value, Place gradient);
+  // Where who gives the last gradient of a value leaves the sums that the value's batch norm needs
+  // of it, so that nobody reads it again for them.
+  struct SumsPlace {
+    Place stored, sums, dots;
+    ViewPlace view;
+    Layout layout;
+    bool valid() const { return sums.valid(); }
+    NormSums At(const Call& call, int64_t image) const;
+  };
+  // None where the value has no batch norm, or ops before `reader` are still to add to its
+  // gradient.
+  SumsPlace TakeNormSums(int value, int reader);
+  // The batch norm's sums, unless they are there, and what they come to.
+  void NormBackward(GroupState& state);
+  static void AddNorm(const Call& call, Place coefficients, int channels, GradientView& gradient);
+  // The gradient of what is stored in place of that of what is read. `receivers`: values of which
+  // it then is the whole gradient.
+  void ApplyView(GroupState& state, const char* what, const std::vector<int>& receivers = {});
+
+  // builder_conv.cc
+  Place ChunkOf(const Convolution& conv);
+  void ConvForward(GroupState& state);
+  void ConvBackward(GroupState& state);
+
+  // builder_ops.cc
+  void LinearForward(GroupState& state);
+  void LinearBackward(GroupState& state);
+  void AddForward(GroupState& state);
+  void AddBackward(GroupState& state);
+  void PoolForward(GroupState& state);
+  void PoolBackward(GroupState& state);
+  void DropoutForward(GroupState& state);
+  void DropoutBackward(GroupState& state);
+  void NormAloneForward(GroupState& state);
+  void ReluAloneForward(GroupState& state);
+  Window WindowOf(const Op& op) const;
+  bool MayShareGradient(int value, int with, int add) const;
 
   const Graph& graph_;
+  const ParameterLayout& parameters_;
   const int batch_;
-  const dnnl::engine engine_;
   Plan& plan_;
-  const Loops& loops_;
   std::vector<Value> values_;
-  std::vector<OpState> states_;
+  std::vector<GroupState> groups_;
 };
-
-inline Place ParameterPlace(int64_t offset) {
-  return offset < 0 ? Place{} : Place{Space::kParameters, offset};
-}
-inline Place GradientPlace(int64_t offset) {
-  return offset < 0 ? Place{} : Place{Space::kGradients, offset};
-}
-inline Place StatisticPlace(int64_t offset) { return {Space::kStatistics, offset}; }
 
 }  // namespace trainyard::kernels::cpu

@@ -9,8 +9,7 @@
 
 namespace trainyard::kernels::cpu {
 
-// Fixes the number of OpenMP threads of the calling thread's parallel regions, for oneDNN and for
-// us.
+// Fixes the number of OpenMP threads of the calling thread's parallel regions.
 class ThreadScope {
  public:
   explicit ThreadScope(int threads) : before_(omp_get_max_threads()) {

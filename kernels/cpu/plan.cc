@@ -1,6 +1,8 @@
 #include "kernels/cpu/plan.h"
 
+#include <algorithm>
 #include <chrono>
+#include <utility>
 
 namespace trainyard::kernels::cpu {
 namespace {
@@ -14,56 +16,34 @@ Place Plan::AddBuffer(int64_t bytes) {
   return {Space::kTransient, static_cast<int64_t>(sizes_.size()) - 1};
 }
 
+Place Plan::AddKeptBuffer(int64_t bytes) {
+  kept_.push_back(AddBuffer(bytes));
+  return kept_.back();
+}
+
 void Plan::AddStep(std::string name, std::vector<Place> uses, std::function<void(Call&)> run) {
-  steps_.push_back({std::move(name), std::move(uses), std::move(run), nullptr, 0});
+  steps_.push_back({std::move(name), std::move(uses), std::move(run), 0});
 }
 
-void Plan::AddPrimitive(std::string name, const dnnl::primitive& primitive,
-                        const dnnl::memory::desc& scratchpad, std::vector<Argument> arguments) {
-  if (scratchpad.get_size() > 0) {
-    const Place place = AddBuffer(static_cast<int64_t>(scratchpad.get_size()));
-    arguments.push_back({DNNL_ARG_SCRATCHPAD, scratchpad, place});
+void Plan::Finish() {
+  std::vector<Lifetime> lifetimes = LifetimesOf(sizes_, steps_);
+  for (const Place& place : kept_) {
+    lifetimes[place.at].first = 0;
+    lifetimes[place.at].last = static_cast<int>(steps_.size());
   }
-  std::vector<Place> uses;
-  for (const Argument& argument : arguments) uses.push_back(argument.place);
-  auto owned = std::make_unique<Primitive>();
-  owned->primitive = primitive;
-  owned->arguments = std::move(arguments);
-  steps_.push_back({std::move(name), std::move(uses), nullptr, std::move(owned), 0});
+  memory_ = AssignOffsets(lifetimes, kAlignment);
 }
 
-void Plan::Finish() { memory_ = AssignOffsets(LifetimesOf(sizes_, steps_), kAlignment); }
-
-void Plan::Bind(const Bases& bases) {
-  bases_ = bases;
-  Call call;
-  call.bases = bases;
-  call.offsets = memory_.offsets.data();
-  for (Step& step : steps_) {
-    if (step.primitive == nullptr) continue;
-    Primitive& primitive = *step.primitive;
-    primitive.memories.clear();
-    primitive.bound.clear();
-    for (const Argument& argument : primitive.arguments) {
-      primitive.memories.emplace_back(argument.desc, engine_, call.At<void*>(argument.place));
-      primitive.bound.push_back({argument.id, primitive.memories.back().get()});
-    }
+int64_t Plan::scratch_bytes(int threads) const {
+  int64_t bytes = 0;
+  for (const auto& [floats, items] : scratch_) {
+    const int64_t slots = std::min<int64_t>(threads, items);
+    bytes = std::max(bytes, slots * OwnPages(floats * int64_t{sizeof(float)}));
   }
+  return bytes;
 }
 
-void Plan::Execute(Step& step, Call& call) {
-  if (step.primitive == nullptr) {
-    step.run(call);
-    return;
-  }
-  // The C function takes the arguments as they are; the C++ one copies them to the heap first.
-  const std::vector<dnnl_exec_arg_t>& bound = step.primitive->bound;
-  const dnnl_status_t status = dnnl_primitive_execute(
-      step.primitive->primitive.get(), stream_.get(), static_cast<int>(bound.size()), bound.data());
-  if (status != dnnl_success) {
-    throw Error("cpu: " + step.name + ": oneDNN status " + std::to_string(status));
-  }
-}
+void Plan::Bind(const Bases& bases) { bases_ = bases; }
 
 void Plan::Run(Call& call, int begin, int end) {
   using Clock = std::chrono::steady_clock;
@@ -71,11 +51,11 @@ void Plan::Run(Call& call, int begin, int end) {
   call.offsets = memory_.offsets.data();
   for (int s = begin; s < end; ++s) {
     if (!profiling_) {
-      Execute(steps_[s], call);
+      steps_[s].run(call);
       continue;
     }
     const Clock::time_point start = Clock::now();
-    Execute(steps_[s], call);
+    steps_[s].run(call);
     steps_[s].seconds += std::chrono::duration<double>(Clock::now() - start).count();
   }
 }
@@ -87,7 +67,7 @@ void Plan::RunBackward(Call& call) { Run(call, forward_steps_, static_cast<int>(
 std::string Plan::Hash() const {
   std::vector<std::string> names;
   for (const Step& step : steps_) names.push_back(step.name);
-  return HashOf(names, memory_);
+  return HashOf(names, {});
 }
 
 std::vector<StepTime> Plan::Times() const {

@@ -5,19 +5,18 @@
 #pragma once
 
 #include <cstdint>
-#include <dnnl.hpp>
 #include <functional>
-#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/arena.h"
+#include "kernels/cpu/thread_scratch.h"
 #include "kernels/memory_plan.h"
 
 namespace trainyard::kernels::cpu {
 
-enum class Space { kNone, kTransient, kParameters, kGradients, kStatistics };
+enum class Space { kNone, kTransient, kInput, kParameters, kGradients, kStatistics };
 
 // Where a tensor lies: number of a transient buffer, or offset in floats in one of the flat spans.
 struct Place {
@@ -34,18 +33,22 @@ struct Bases {
   float* parameters = nullptr;
   float* gradients = nullptr;
   float* statistics = nullptr;
+  float* scratch = nullptr;
 };
 
 // What one call hands to the steps, and what they hand back.
 struct Call {
   bool training = false;
+  // Whether the weights are those that this plan last ran with, so that what was made of them
+  // holds.
+  bool weights_kept = false;
   const StepScalars* scalars = nullptr;  // training only
+  const float* input = nullptr;          // (batch, channels, height, width), normalised
   const ImageSet* images = nullptr;
   std::span<const int32_t> indices;
-  const float* table = nullptr;  // NormalisationTable
-  std::span<float> logits;       // evaluation only
-  double loss_sum = 0;           // out
-  int64_t correct = 0;           // out
+  std::span<float> logits;  // evaluation only
+  double loss_sum = 0;      // out
+  int64_t correct = 0;      // out
   // Set by the plan.
   Bases bases;
   const int64_t* offsets = nullptr;
@@ -61,18 +64,21 @@ struct Call {
         return reinterpret_cast<T*>(bases.gradients + place.at);
       case Space::kStatistics:
         return reinterpret_cast<T*>(bases.statistics + place.at);
+      case Space::kInput:
       case Space::kNone:
         break;
     }
     return nullptr;
   }
-};
-
-// One argument of a oneDNN primitive.
-struct Argument {
-  int id = 0;  // DNNL_ARG_*
-  dnnl::memory::desc desc;
-  Place place;
+  // `floats` for each thread: a step's own until it ends.
+  ThreadScratch Scratch(int64_t floats) const {
+    const int64_t bytes = OwnPages(floats * int64_t{sizeof(float)});
+    return {bases.scratch, bytes / int64_t{sizeof(float)}};
+  }
+  // As At, for what is only read.
+  const float* Read(Place place) const {
+    return place.space == Space::kInput ? input : At<const float>(place);
+  }
 };
 
 struct StepTime {
@@ -82,51 +88,51 @@ struct StepTime {
 
 class Plan {
  public:
-  Plan(const dnnl::engine& engine, const dnnl::stream& stream) : engine_(engine), stream_(stream) {}
-
   Place AddBuffer(int64_t bytes);
-  // A step of our own. `uses`: every place that it reads or writes.
+  // One that no other shares memory with: what a step leaves in it is there in the next call.
+  Place AddKeptBuffer(int64_t bytes);
+  // `uses`: every place that it reads or writes.
   void AddStep(std::string name, std::vector<Place> uses, std::function<void(Call&)> run);
-  // A oneDNN primitive. A scratchpad of its own is added where `scratchpad` is not empty.
-  void AddPrimitive(std::string name, const dnnl::primitive& primitive,
-                    const dnnl::memory::desc& scratchpad, std::vector<Argument> arguments);
+  // A step asks for Call::Scratch of that many floats, and spreads at most so many items over
+  // threads. All steps share it.
+  void NeedScratch(int64_t floats, int64_t items) { scratch_.push_back({floats, items}); }
   // Steps added from here on belong to the backward pass.
   void BeginBackward() { forward_steps_ = static_cast<int>(steps_.size()); }
+  // A line for people: what computes which op.
+  void Explain(std::string line) { explanation_.push_back(std::move(line)); }
 
   void Finish();
   int64_t transient_bytes() const { return memory_.bytes; }
+  int64_t scratch_bytes(int threads) const;
   void Bind(const Bases& bases);
 
   void RunForward(Call& call);
   void RunBackward(Call& call);
 
-  // See HashOf.
+  // Of the steps' names, which say how each op is computed. Where buffers lie changes no bytes.
   std::string Hash() const;
   void set_profiling(bool on) { profiling_ = on; }
   std::vector<StepTime> Times() const;
+  const std::vector<std::string>& explanation() const { return explanation_; }
 
  private:
-  struct Primitive {
-    dnnl::primitive primitive;
-    std::vector<Argument> arguments;
-    std::vector<dnnl::memory> memories;
-    std::vector<dnnl_exec_arg_t> bound;
-  };
   struct Step {
     std::string name;
     std::vector<Place> uses;
     std::function<void(Call&)> run;
-    std::unique_ptr<Primitive> primitive;
     double seconds = 0;
   };
+  struct ScratchNeed {
+    int64_t floats = 0, items = 0;
+  };
   void Run(Call& call, int begin, int end);
-  void Execute(Step& step, Call& call);
 
-  dnnl::engine engine_;
-  dnnl::stream stream_;
   std::vector<int64_t> sizes_;
+  std::vector<Place> kept_;
   std::vector<Step> steps_;
+  std::vector<std::string> explanation_;
   int forward_steps_ = 0;
+  std::vector<ScratchNeed> scratch_;
   MemoryPlan memory_;
   Bases bases_;
   bool profiling_ = false;

@@ -1,128 +1,100 @@
 #include "kernels/cpu/program.h"
 
-#include <algorithm>
-#include <cmath>
+#include <chrono>
 #include <cstring>
 #include <limits>
 #include <utility>
 
-#include "kernels/augment.h"
 #include "kernels/check.h"
 #include "kernels/cpu/builder.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/simd/target.h"
 
 namespace trainyard::kernels::cpu {
 namespace {
 
-constexpr int64_t kChunk = 16384;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
-bool AllFinite(const float* values, int64_t count) {
-  return std::all_of(values, values + count, [](float v) { return std::isfinite(v); });
-}
-
-// Floats of a flat span, in whole cache lines.
-int64_t SpanFloats(int64_t count) { return (count + 15) / 16 * 16; }
-
-void CopyIn(const std::vector<float>& from, float* to, int64_t count) {
-  if (from.empty()) {
-    std::fill(to, to + count, 0.0f);
-  } else {
-    std::copy(from.begin(), from.end(), to);
-  }
-}
 
 }  // namespace
 
 CpuProgram::CpuProgram(const Graph& graph, int threads)
     : graph_(graph),
       threads_(threads),
-      engine_(dnnl::engine::kind::cpu, 0),
-      stream_(engine_),
-      loops_(BestLoops()) {
+      layout_(graph_),
+      loader_(graph.values[0], graph.batch_size) {
+  CheckMemory("cpu", ProgramMemory::StateBytes(layout_));
   const ThreadScope scope(threads_);
-  const int64_t span = SpanFloats(graph.parameter_count);
-  const int64_t fixed = 4 * (4 * span + SpanFloats(graph.statistic_count));
-  std::unique_ptr<Plan> plan = MakePlan(graph.batch_size);
-  CheckMemory("cpu", fixed + plan->transient_bytes());
-  arena_ = Arena(fixed + plan->transient_bytes());
-  parameters_ = reinterpret_cast<float*>(arena_.data());
-  gradients_ = parameters_ + span;
-  moment1_ = gradients_ + span;
-  moment2_ = moment1_ + span;
-  statistics_ = moment2_ + span;
-  transient_ = arena_.data() + fixed;
-  plan->Bind({transient_, parameters_, gradients_, statistics_});
-  plans_[graph.batch_size].plan = std::move(plan);
-  CutChunks();
-  const std::vector<float> zeros(graph.values[0].channels, 0.0f);
-  const std::vector<float> ones(graph.values[0].channels, 1.0f);
-  table_ = NormalisationTable(zeros, ones);
+  Sized& largest = plans_[graph.batch_size];
+  largest.plan = MakePlan(graph.batch_size);
+  const ProgramMemory::Room room{largest.plan->transient_bytes(),
+                                 largest.plan->scratch_bytes(threads_)};
+  CheckMemory("cpu", ProgramMemory::Bytes(layout_, room) + loader_.bytes(),
+              "a smaller batch or fewer threads need less");
+  memory_ = std::make_unique<ProgramMemory>(layout_, room);
+  Bind(largest);
 }
 
-void CpuProgram::CutChunks() {
-  for (const Graph::Slice& slice : graph_.slices) {
-    for (int64_t begin = 0; begin < slice.size; begin += kChunk) {
-      chunks_.push_back({slice.offset + begin, std::min(kChunk, slice.size - begin), slice.decays});
-    }
-  }
-  partial_.resize(chunks_.size());
-}
-
-int64_t CpuProgram::MeanChunk() const {
-  return graph_.parameter_count / std::max<int64_t>(1, static_cast<int64_t>(chunks_.size()));
-}
-
-void CpuProgram::PoisonScratch() {
-  // All bits set: NaN as float and as double, and no place in any pool's window.
-  for (auto& [batch, sized] : plans_) {
-    std::memset(sized.own.data() == nullptr ? transient_ : sized.own.data(), 0xFF,
-                static_cast<size_t>(sized.plan->transient_bytes()));
-  }
-}
-
-std::unique_ptr<Plan> CpuProgram::MakePlan(int batch) {
-  auto plan = std::make_unique<Plan>(engine_, stream_);
-  Builder(graph_, batch, engine_, *plan).Build();
+std::unique_ptr<Plan> CpuProgram::MakePlan(int batch) const {
+  auto plan = std::make_unique<Plan>();
+  Builder(graph_, layout_, batch, *plan).Build();
   return plan;
 }
 
-Plan& CpuProgram::PlanFor(int batch) {
-  const auto found = plans_.find(batch);
-  if (found != plans_.end()) return *found->second.plan;
-  Sized sized{MakePlan(batch), {}};
+void CpuProgram::Bind(Sized& sized) {
+  Bases bases{memory_->transient(), memory_->parameters(), memory_->gradients(),
+              memory_->statistics(), memory_->scratch()};
+  const Plan& plan = *sized.plan;
+  const int64_t scratch = plan.scratch_bytes(threads_);
   const Plan& largest = *plans_.at(graph_.batch_size).plan;
-  char* transient = transient_;
-  if (sized.plan->transient_bytes() > largest.transient_bytes()) {
-    sized.own = Arena(sized.plan->transient_bytes());
-    transient = sized.own.data();
+  if (plan.transient_bytes() > largest.transient_bytes() ||
+      scratch > largest.scratch_bytes(threads_)) {
+    const int64_t transient = OwnPages(plan.transient_bytes());
+    sized.own = Arena(transient + scratch);
+    bases.transient = sized.own.data();
+    bases.scratch = reinterpret_cast<float*>(sized.own.data() + transient);
   }
-  sized.plan->Bind({transient, parameters_, gradients_, statistics_});
-  return *plans_.emplace(batch, std::move(sized)).first->second.plan;
+  sized.plan->Bind(bases);
+}
+
+CpuProgram::Sized& CpuProgram::SizedFor(int batch) {
+  const auto found = plans_.find(batch);
+  if (found != plans_.end()) return found->second;
+  Sized sized{MakePlan(batch), {}};
+  Bind(sized);
+  return plans_.emplace(batch, std::move(sized)).first->second;
 }
 
 void CpuProgram::SetNormalisation(std::span<const float> mean, std::span<const float> inverse_std) {
   CheckNormalisation(graph_, mean, inverse_std);
-  table_ = NormalisationTable(mean, inverse_std);
-  table_lost_ = !AllFinite(table_.data(), static_cast<int64_t>(table_.size()));
+  loader_.SetNormalisation(mean, inverse_std);
 }
 
 void CpuProgram::WriteState(const ProgramState& state) {
   CheckState(graph_, state);
-  CopyIn(state.parameters, parameters_, graph_.parameter_count);
-  CopyIn(state.moment1, moment1_, graph_.parameter_count);
-  CopyIn(state.moment2, moment2_, graph_.parameter_count);
-  CopyIn(state.statistics, statistics_, graph_.statistic_count);
-  state_lost_ = !AllFinite(parameters_, graph_.parameter_count) ||
-                !AllFinite(statistics_, graph_.statistic_count);
+  const ThreadScope scope(threads_);
+  memory_->WriteState(state);
+  fresh_ = nullptr;
 }
 
 void CpuProgram::ReadState(ProgramState& state) const {
-  const int64_t count = graph_.parameter_count;
-  state.parameters.assign(parameters_, parameters_ + count);
-  state.moment1.assign(moment1_, moment1_ + count);
-  state.moment2.assign(moment2_, moment2_ + count);
-  state.statistics.assign(statistics_, statistics_ + graph_.statistic_count);
+  const ThreadScope scope(threads_);
+  memory_->ReadState(state);
+}
+
+void CpuProgram::Expect(const ImageSet& images, std::span<const int32_t> indices) {
+  loader_.Expect(images, indices);
+}
+
+Call CpuProgram::CallOf(const ImageSet& images, std::span<const int32_t> indices,
+                        const StepScalars* scalars, const Plan& plan) {
+  Call call;
+  call.training = scalars != nullptr;
+  call.weights_kept = fresh_ == &plan;
+  call.scalars = scalars;
+  call.input = loader_.Take(images, indices, scalars);
+  call.images = &images;
+  call.indices = indices;
+  return call;
 }
 
 StepResult CpuProgram::TrainStep(const ImageSet& images, std::span<const int32_t> indices,
@@ -130,19 +102,24 @@ StepResult CpuProgram::TrainStep(const ImageSet& images, std::span<const int32_t
   CheckBatch(graph_, images, indices);
   CheckScalars(graph_, scalars);
   const ThreadScope scope(threads_);
-  Plan& plan = PlanFor(static_cast<int>(indices.size()));
-  Call call;
-  call.training = true;
-  call.scalars = &scalars;
-  call.images = &images;
-  call.indices = indices;
-  call.table = table_.data();
-  plan.RunForward(call);
-  plan.RunBackward(call);
-  const bool lost = state_lost_ || table_lost_;
-  const double norm = lost ? kNaN : GradientNorm();
-  Update(scalars, norm);
-  return {lost ? kNaN : call.loss_sum / static_cast<double>(indices.size()), call.correct, norm};
+  Sized& sized = SizedFor(static_cast<int>(indices.size()));
+  Call call = CallOf(images, indices, &scalars, *sized.plan);
+  const bool lost = memory_->lost() || !loader_.finite();
+  sized.plan->RunForward(call);
+  sized.plan->RunBackward(call);
+  fresh_ = nullptr;
+  const double norm = Update(scalars);
+  if (lost) return {kNaN, call.correct, kNaN};
+  return {call.loss_sum / static_cast<double>(indices.size()), call.correct, norm};
+}
+
+double CpuProgram::Update(const StepScalars& scalars) {
+  using Clock = std::chrono::steady_clock;
+  if (!profiling_) return memory_->Update(scalars);
+  const Clock::time_point start = Clock::now();
+  const double norm = memory_->Update(scalars);
+  optimizer_seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
+  return norm;
 }
 
 EvaluationResult CpuProgram::Evaluate(const ImageSet& images, std::span<const int32_t> indices,
@@ -150,80 +127,56 @@ EvaluationResult CpuProgram::Evaluate(const ImageSet& images, std::span<const in
   CheckBatch(graph_, images, indices);
   CheckLogits(graph_, indices, logits);
   const ThreadScope scope(threads_);
-  Plan& plan = PlanFor(static_cast<int>(indices.size()));
-  Call call;
-  call.images = &images;
-  call.indices = indices;
-  call.table = table_.data();
+  Sized& sized = SizedFor(static_cast<int>(indices.size()));
+  Call call = CallOf(images, indices, nullptr, *sized.plan);
   call.logits = logits;
-  plan.RunForward(call);
-  return {state_lost_ || table_lost_ ? kNaN : call.loss_sum, call.correct};
-}
-
-double CpuProgram::GradientNorm() {
-  ParallelFor(static_cast<int64_t>(chunks_.size()), MeanChunk(), [&](int64_t i) {
-    partial_[i] = loops_.square_sum(gradients_ + chunks_[i].offset, chunks_[i].size);
-  });
-  double sum = 0;
-  for (double part : partial_) sum += part;
-  return std::sqrt(sum);
-}
-
-void CpuProgram::Update(const StepScalars& scalars, double gradient_norm) {
-  const float clip = scalars.clip_norm > 0 && gradient_norm > scalars.clip_norm
-                         ? static_cast<float>(scalars.clip_norm / gradient_norm)
-                         : 1.0f;
-  const double steps = static_cast<double>(scalars.step + 1);
-  const double correction1 = 1 / (1 - std::pow(static_cast<double>(scalars.beta1), steps));
-  const double correction2 = 1 / (1 - std::pow(static_cast<double>(scalars.beta2), steps));
-  ParallelFor(static_cast<int64_t>(chunks_.size()), MeanChunk(), [&](int64_t i) {
-    const auto [offset, size, decays] = chunks_[i];
-    const float decay = decays ? scalars.weight_decay : 0.0f;
-    const float* g = gradients_ + offset;
-    float *w = parameters_ + offset, *m = moment1_ + offset, *v = moment2_ + offset;
-    if (scalars.optimizer == OptimizerKind::kSgd) {
-      const Sgd step{scalars.learning_rate, scalars.momentum, decay, clip, scalars.nesterov};
-      partial_[i] = loops_.sgd(step, g, w, m, size);
-    } else {
-      const AdamW step{scalars.learning_rate,
-                       scalars.beta1,
-                       scalars.beta2,
-                       scalars.epsilon,
-                       decay,
-                       clip,
-                       static_cast<float>(correction1),
-                       static_cast<float>(correction2)};
-      partial_[i] = loops_.adamw(step, g, w, m, v, size);
-    }
-  });
-  for (double part : partial_) state_lost_ = state_lost_ || part != 0;
-  state_lost_ = state_lost_ || !AllFinite(statistics_, graph_.statistic_count);
+  sized.plan->RunForward(call);
+  fresh_ = sized.plan.get();
+  return {memory_->lost() || !loader_.finite() ? kNaN : call.loss_sum, call.correct};
 }
 
 void CpuProgram::ReadGradients(std::span<float> gradients) const {
   CheckGradients(graph_, gradients);
-  std::copy_n(gradients_, graph_.parameter_count, gradients.begin());
+  const ThreadScope scope(threads_);
+  memory_->ReadGradients(gradients);
+}
+
+void CpuProgram::PoisonScratch() {
+  memory_->PoisonScratch();
+  for (auto& [batch, sized] : plans_) {
+    if (sized.own.data() == nullptr) continue;
+    std::memset(sized.own.data(), 0xFF, static_cast<size_t>(sized.own.bytes()));
+  }
+  fresh_ = nullptr;
 }
 
 int64_t CpuProgram::MemoryBytes() const {
-  int64_t bytes = arena_.bytes();
+  int64_t bytes = memory_->bytes() + loader_.bytes();
   for (const auto& [batch, sized] : plans_) bytes += sized.own.bytes();
   return bytes;
 }
 
 std::string CpuProgram::Fingerprint() const {
-  const dnnl_version_t* version = dnnl_version();
-  return "cpu onednn " + std::to_string(version->major) + "." + std::to_string(version->minor) +
-         "." + std::to_string(version->patch) +
-         " isa=" + std::to_string(static_cast<int>(dnnl::get_effective_cpu_isa())) +
-         " loops=" + loops_.isa + " threads=" + std::to_string(threads_) +
+  return "cpu " + SimdKind() + " arithmetic=" + std::to_string(kArithmetic) +
          " plan=" + plans_.at(graph_.batch_size).plan->Hash();
 }
 
-void CpuProgram::SetProfiling(bool on) { plans_.at(graph_.batch_size).plan->set_profiling(on); }
+std::vector<std::string> CpuProgram::Explain() const {
+  return plans_.at(graph_.batch_size).plan->explanation();
+}
+
+void CpuProgram::SetProfiling(bool on) {
+  profiling_ = on;
+  optimizer_seconds_ = 0;
+  plans_.at(graph_.batch_size).plan->set_profiling(on);
+  loader_.ResetWaits();
+}
 
 std::vector<StepTime> CpuProgram::Profile() const {
-  return plans_.at(graph_.batch_size).plan->Times();
+  std::vector<StepTime> times = plans_.at(graph_.batch_size).plan->Times();
+  times.push_back({"optimizer", optimizer_seconds_});
+  times.push_back({"wait for batch", loader_.waits().seconds});
+  return times;
 }
 
 }  // namespace trainyard::kernels::cpu

@@ -1,7 +1,6 @@
 // A lowered network on the CPU: the state, and one plan for each batch size seen.
 #pragma once
 
-#include <dnnl.hpp>
 #include <map>
 #include <memory>
 #include <string>
@@ -9,10 +8,17 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/arena.h"
-#include "kernels/cpu/loops.h"
+#include "kernels/cpu/batch_loader.h"
+#include "kernels/cpu/parameter_layout.h"
 #include "kernels/cpu/plan.h"
+#include "kernels/cpu/program_state.h"
 
 namespace trainyard::kernels::cpu {
+
+// The revision of what is computed, part of a checkpoint's fingerprint: raised whenever the bytes
+// of results change (tests/kernels/cpu/arithmetic_test.cc), so that nobody continues a trial with
+// other arithmetic than it began with.
+constexpr int kArithmetic = 1;
 
 class CpuProgram : public Program {
  public:
@@ -23,56 +29,47 @@ class CpuProgram : public Program {
   void ReadState(ProgramState& state) const override;
   StepResult TrainStep(const ImageSet& images, std::span<const int32_t> indices,
                        const StepScalars& scalars) override;
+  void Expect(const ImageSet& images, std::span<const int32_t> indices) override;
   EvaluationResult Evaluate(const ImageSet& images, std::span<const int32_t> indices,
                             std::span<float> logits) override;
   void ReadGradients(std::span<float> gradients) const override;
   int64_t MemoryBytes() const override;
   std::string Fingerprint() const override;
+  std::vector<std::string> Explain() const override;
 
   // Fills everything that a step must not read before writing it with NaN. For tests.
   void PoisonScratch();
 
-  // Seconds spent in each step of the full batch's plan since profiling was switched on.
+  // Seconds spent in each step of the full batch's plan since profiling was switched on, in the
+  // optimizer and in waiting for batches.
   void SetProfiling(bool on);
   std::vector<StepTime> Profile() const;
+  const BatchLoader::Waits& waits() const { return loader_.waits(); }
 
  private:
-  // A run of parameters of one slice that one thread updates at a time.
-  struct Chunk {
-    int64_t offset = 0, size = 0;
-    bool decays = false;
-  };
-  // A plan for a smaller batch shares the arena, unless it needs more room than the largest one.
+  // A plan for a smaller batch shares the memory, unless it needs more room than the largest one.
   struct Sized {
     std::unique_ptr<Plan> plan;
     Arena own;
   };
 
-  void CutChunks();
-  int64_t MeanChunk() const;
-  std::unique_ptr<Plan> MakePlan(int batch);
-  Plan& PlanFor(int batch);
-  double GradientNorm();
-  void Update(const StepScalars& scalars, double gradient_norm);
+  std::unique_ptr<Plan> MakePlan(int batch) const;
+  Sized& SizedFor(int batch);
+  void Bind(Sized& sized);
+  Call CallOf(const ImageSet& images, std::span<const int32_t> indices, const StepScalars* scalars,
+              const Plan& plan);
+  double Update(const StepScalars& scalars);
 
   const Graph graph_;
   const int threads_;
-  const dnnl::engine engine_;
-  const dnnl::stream stream_;
-  const Loops& loops_;
+  const ParameterLayout layout_;
   std::map<int, Sized> plans_;
-  Arena arena_;
-  // Flat spans at the arena's start.
-  float *parameters_ = nullptr, *gradients_ = nullptr, *moment1_ = nullptr, *moment2_ = nullptr;
-  float* statistics_ = nullptr;
-  char* transient_ = nullptr;
-  std::vector<Chunk> chunks_;
-  std::vector<double> partial_;  // one a chunk
-  std::vector<float> table_;
-  // Whether a parameter, statistic or input factor is not finite. A fused ReLU turns NaN to 0, so
-  // without this a lost network could look healthy.
-  bool state_lost_ = false;
-  bool table_lost_ = false;
+  std::unique_ptr<ProgramMemory> memory_;
+  BatchLoader loader_;
+  // The plan that ran last, if the weights are still those that it ran with.
+  const Plan* fresh_ = nullptr;
+  bool profiling_ = false;
+  double optimizer_seconds_ = 0;
 };
 
 }  // namespace trainyard::kernels::cpu

@@ -43,6 +43,7 @@ class DeviceProgram : public Program {
   }
   int64_t MemoryBytes() const override { return Entered().MemoryBytes(); }
   std::string Fingerprint() const override { return Entered().Fingerprint(); }
+  std::vector<std::string> Explain() const override { return Entered().Explain(); }
 
  private:
   Program& Entered() const {

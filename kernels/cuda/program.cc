@@ -7,6 +7,7 @@
 #include "kernels/cuda/arithmetic.h"
 #include "kernels/cuda/builder.h"
 #include "kernels/cuda/check.h"
+#include "kernels/explain.h"
 
 namespace trainyard::kernels::cuda {
 namespace {
@@ -180,5 +181,7 @@ std::string CudaProgram::Describe() const {
 }
 
 std::vector<std::string> CudaProgram::StepNames() const { return FullStep().StepNames(); }
+
+std::vector<std::string> CudaProgram::Explain() const { return ExplainSteps(graph_, StepNames()); }
 
 }  // namespace trainyard::kernels::cuda

@@ -52,6 +52,7 @@ class CudaProgram : public Program {
   void ReadGradients(std::span<float> gradients) const override;
   int64_t MemoryBytes() const override;  // with the data sets
   std::string Fingerprint() const override { return fingerprint_; }
+  std::vector<std::string> Explain() const override;
 
   // Fills everything that a step must not read before writing it with NaN. For tests.
   void PoisonScratch();

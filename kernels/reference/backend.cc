@@ -8,6 +8,7 @@
 
 #include "kernels/augment.h"
 #include "kernels/check.h"
+#include "kernels/explain.h"
 #include "kernels/reference/ops.h"
 #include "kernels/reference/optimizer.h"
 
@@ -119,6 +120,11 @@ class ReferenceProgram : public Program {
 
   int64_t MemoryBytes() const override { return bytes_; }
   std::string Fingerprint() const override { return "reference double"; }
+  std::vector<std::string> Explain() const override {
+    std::vector<std::string> lines;
+    for (const Op& op : graph_.ops) lines.push_back(OpWithShapes(graph_, op) + ": loop in double");
+    return lines;
+  }
 
  private:
   // Fills value 0 and the labels. `scalars` is null for evaluation: no augmentation.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/cpu/program.h"
+#include "kernels/spinning.h"
 #include "tests/kernels/graphs.h"
 
 namespace trainyard::kernels::testing {
@@ -43,8 +44,11 @@ int Main(int argc, char** argv) {
   const std::unique_ptr<Program> program = backend->Lower(graph);
   auto& cpu = static_cast<cpu::CpuProgram&>(*program);
   program->WriteState(RandomState(graph, 1));
-  const Images images(graph, 4 * batch, 2);
-  const std::vector<int32_t> indices = FirstIndices(batch);
+  // An epoch, over and over, announced as a trainer announces it.
+  constexpr int kSteps = 64;
+  const Images images(graph, kSteps * batch, 2);
+  const std::vector<int32_t> epoch = FirstIndices(kSteps * batch);
+  const auto indices = std::span(epoch).first(static_cast<size_t>(batch));
   const std::vector<float> rates = {0.25f, 0.5f};
   StepScalars scalars = StillScalars(rates);
   scalars.learning_rate = 0.01f;
@@ -56,14 +60,20 @@ int Main(int argc, char** argv) {
   auto since = [](Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
-  for (int i = 0; i < 3; ++i) program->TrainStep(images.set, indices, scalars);
+  const auto train = [&](int i) {
+    if (i % kSteps == 0) program->Expect(images.set, epoch);
+    const auto begin = static_cast<size_t>(i % kSteps * batch);
+    program->TrainStep(images.set, std::span(epoch).subspan(begin, indices.size()), scalars);
+    ++scalars.step;
+  };
+  int steps = 0;
+  while (steps < 3) train(steps++);
   cpu.SetProfiling(true);
   std::vector<double> times;
   double steps_sum = 0;
   for (const Clock::time_point start = Clock::now(); since(start) < seconds;) {
     const Clock::time_point step = Clock::now();
-    ++scalars.step;
-    program->TrainStep(images.set, indices, scalars);
+    train(steps++);
     times.push_back(since(step));
     steps_sum += times.back();
   }
@@ -74,6 +84,10 @@ int Main(int argc, char** argv) {
     listed += step.seconds;
   }
   std::printf("%9.3f ms  optimizer and norm\n", (steps_sum - listed) / times.size() * 1e3);
+  const cpu::BatchLoader::Waits waits = cpu.waits();
+  std::printf("batches: %lld taken, %lld of them made ahead, %lld of those awaited\n",
+              static_cast<long long>(waits.taken), static_cast<long long>(waits.ahead),
+              static_cast<long long>(waits.awaited));
   std::sort(times.begin(), times.end());
   std::vector<double> evaluations;
   for (int i = 0; i < 10; ++i) {
@@ -92,4 +106,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace trainyard::kernels::testing
 
-int main(int argc, char** argv) { return trainyard::kernels::testing::Main(argc, argv); }
+int main(int argc, char** argv) {
+  trainyard::kernels::LimitSpinning(argv);
+  return trainyard::kernels::testing::Main(argc, argv);
+}

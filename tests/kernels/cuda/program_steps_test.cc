@@ -184,6 +184,11 @@ TEST(ProgramSteps, AreFusedWhereNothingElseReads) {
                   "layers.3 (batch_norm) backward", "layers.2 (conv) weight gradient depthwise",
                   "layers.2 (conv) data gradient depthwise", "layers.0 (conv) bias gradient",
                   "layers.0 (conv) weight gradient first", "gradient norm", "update"));
+  const std::vector<std::string> told = program->Explain();
+  ASSERT_EQ(told.size(), 8u);  // neither ReLU, nor the sum behind the batch norm
+  EXPECT_EQ(told[0],
+            "layers.0 (conv) 4x8x8 -> 8x8x8: forward first, bias gradient, weight gradient first");
+  EXPECT_EQ(told[2], "layers.3 (batch_norm) 8x8x8 -> 8x8x8: statistics, apply and add, backward");
 }
 
 TEST(ProgramSteps, FingerprintsTellPrecisionAndPlan) {

@@ -56,7 +56,7 @@ TEST(Program, EveryOpAgreesWithTheReference) {
   ExpectAgreementWithReference(kFp32, EveryOpNet(5), 5, false);
 }
 
-#if defined(TRAINYARD_WITH_ONEDNN)
+#if defined(TRAINYARD_WITH_CPU)
 // Two steps and an evaluation: loss, gradients and updated state tensor by tensor, logits.
 TEST(Program, EveryLayerAgreesWithTheCpuBackend) {
   const std::unique_ptr<Backend> backend = kFp32.make(), cpu = MakeBackend({"cpu", 2});
@@ -92,7 +92,7 @@ Computed Compute(Backend& backend, const Graph& graph) {
 }
 
 void ExpectAgreementWithin(double tolerance, const Graph& graph, Precision precision) {
-#if defined(TRAINYARD_WITH_ONEDNN)
+#if defined(TRAINYARD_WITH_CPU)
   const std::unique_ptr<Backend> yardstick = MakeBackend({"cpu", 2});
 #else
   const std::unique_ptr<Backend> yardstick = MakeBackend({"reference", 0});

@@ -1,26 +1,34 @@
 // engine_speed DESCRIPTION.json CONTENDER: trains a network and says how fast, a contender of
-// ci/gpu/rounds.py. CONTENDER is a backend ("cpu", "reference", "cuda"); built over the CUDA
-// program (TRAINYARD_SPEED_PROGRAM) also "libraries", which is NVIDIA's libraries where they are
-// faster, and "own", which is our kernels alone.
+// ci/bench/gpu_rounds.py and cpu_rounds.py. CONTENDER is a backend ("cpu", "reference", "cuda");
+// built over the CUDA program (TRAINYARD_SPEED_PROGRAM) also "libraries", which is NVIDIA's
+// libraries where they are faster, and "own", which is our kernels alone.
 //
 // The description: {"network", "training", "normalisation": {"mean", "inverse_std"}, "data":
-// {"pixels", "labels"} (files: raw_dataset.h), "warm_up_steps", "steps", "cache_folder"}.
+// {"pixels", "labels"} (files: raw_dataset.h), "warm_up_steps", "steps", "cache_folder",
+// "threads" (1)}.
 //
 // Prints {"ready": {"version", "loss", "memory_bytes"}} with the first step's loss, then answers
 // each line that it reads: "round" with {"round": {"steps", "seconds", "loss"}} of as many steps,
-// "profile" with {"profile": {"steps", "kernels", "busy_seconds"}}, 0 kernels where nobody counts
-// them.
+// "inference" with {"inference": {"steps", "seconds"}} of as many batches, "profile" with
+// {"profile": {"steps", "kernels", "busy_seconds", "ops": [[name, seconds]], "waits": {"taken",
+// "ahead", "awaited", "seconds"}}}, 0 kernels where nobody counts them, ops and waits for batches
+// (BatchLoader::Waits), of all steps together, where the backend tells them.
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <string>
 
+#include "kernels/spinning.h"
 #include "tests/worker/engine/support/description.h"
 #include "tests/worker/engine/support/raw_dataset.h"
 #include "worker/engine/initialise.h"
 #include "worker/engine/order.h"
 #include "worker/engine/planner.h"
+#if defined(TRAINYARD_SPEED_CPU)
+#include "kernels/cpu/program.h"
+#endif
 #if defined(TRAINYARD_SPEED_PROGRAM)
 #include "kernels/check.h"
 #include "kernels/cuda/program.h"
@@ -39,17 +47,16 @@ kernels::Precision PrecisionOf(const network::Training& training) {
 }
 
 std::unique_ptr<kernels::Program> MakeProgram(const std::string& contender,
-                                              kernels::Precision precision,
-                                              const std::string& cache_folder,
+                                              const kernels::BackendOptions& common,
                                               const kernels::Graph& graph) {
 #if defined(TRAINYARD_SPEED_PROGRAM)
   if (contender == "own" || contender == "libraries") {
     kernels::CheckGraph(graph);
     kernels::cuda::ProgramOptions options;
     options.backend = contender;
-    options.precision = precision;
+    options.precision = common.precision;
     options.libraries = contender == "libraries";
-    options.cache_folder = cache_folder;
+    options.cache_folder = common.cache_folder;
     auto program = std::make_unique<kernels::cuda::CudaProgram>(graph, options);
     if (options.libraries && program->Fingerprint().find("cudnn") == std::string::npos) {
       throw kernels::Error("this build has no NVIDIA libraries: found neither cuDNN nor cuBLASLt");
@@ -57,11 +64,8 @@ std::unique_ptr<kernels::Program> MakeProgram(const std::string& contender,
     return program;
   }
 #endif
-  kernels::BackendOptions options;
+  kernels::BackendOptions options = common;
   options.name = contender;
-  options.threads = 1;
-  options.precision = precision;
-  options.cache_folder = cache_folder;
   return kernels::MakeBackend(options)->Lower(graph);
 }
 
@@ -73,8 +77,11 @@ class Speed {
         dataset_(ReadRaw(description["data"]["pixels"], description["data"]["labels"],
                          ParseNetwork(description["network"]))),
         plan_(MakePlan(ParseNetwork(description["network"]), training_.batch_size)),
-        program_(MakeProgram(contender, PrecisionOf(training_),
-                             description.value("cache_folder", ""), plan_.graph)) {
+        program_(MakeProgram(contender,
+                             {.threads = description.value("threads", 1),
+                              .precision = PrecisionOf(training_),
+                              .cache_folder = description.value("cache_folder", "")},
+                             plan_.graph)) {
     if (dataset_.count() < training_.batch_size) {
       throw kernels::Error("data: found " + std::to_string(dataset_.count()) +
                            " images, expected a batch of " + std::to_string(training_.batch_size));
@@ -105,17 +112,27 @@ class Speed {
   }
 
   json Round() {
-    using Clock = std::chrono::steady_clock;
     const int steps = description_["steps"];
+    double loss = 0;
     Train(std::min(steps, 3));
-    const Clock::time_point start = Clock::now();
-    const double loss = Train(steps);
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const double seconds = SecondsOf([&] { loss = Train(steps); });
     return {{"steps", steps}, {"seconds", seconds}, {"loss", loss}};
+  }
+
+  json Inference() {
+    const int steps = description_["steps"];
+    Evaluate(std::min(steps, 3));
+    const double seconds = SecondsOf([&] { Evaluate(steps); });
+    return {{"steps", steps}, {"seconds", seconds}};
   }
 
   json Profile() {
     const int steps = std::min(description_["steps"].get<int>(), 10);
+#if defined(TRAINYARD_SPEED_CPU)
+    if (auto* cpu = dynamic_cast<kernels::cpu::CpuProgram*>(program_.get())) {
+      return ProfileOps(steps, cpu);
+    }
+#endif
 #if defined(TRAINYARD_SPEED_PROGRAM)
     const auto activity = kernels::cuda::testing::WatchDevice([&] { Train(steps); });
     return {{"steps", steps}, {"kernels", activity.spans}, {"busy_seconds", activity.busy_seconds}};
@@ -125,6 +142,46 @@ class Speed {
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  static double SecondsOf(const std::function<void()>& work) {
+    const Clock::time_point start = Clock::now();
+    work();
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  }
+
+#if defined(TRAINYARD_SPEED_CPU)
+  json ProfileOps(int steps, kernels::cpu::CpuProgram* program) {
+    program->SetProfiling(true);
+    const double seconds = SecondsOf([&] { Train(steps); });
+    json ops = json::array();
+    double listed = 0;
+    for (const kernels::cpu::StepTime& op : program->Profile()) {
+      ops.push_back({op.name, op.seconds});
+      listed += op.seconds;
+    }
+    const kernels::cpu::BatchLoader::Waits waited = program->waits();
+    program->SetProfiling(false);
+    ops.push_back({"the rest of the step", seconds - listed});
+    const json waits = {{"taken", waited.taken},
+                        {"ahead", waited.ahead},
+                        {"awaited", waited.awaited},
+                        {"seconds", waited.seconds}};
+    return {{"steps", steps}, {"kernels", 0}, {"busy_seconds", 0}, {"ops", ops}, {"waits", waits}};
+  }
+#endif
+
+  // Whole batches, in order.
+  void Evaluate(int steps) {
+    const auto batch = static_cast<size_t>(training_.batch_size);
+    logits_.resize(batch * static_cast<size_t>(plan_.graph.classes));
+    for (int i = 0; i < steps; ++i) {
+      const size_t at = i % (all_.size() / batch) * batch;
+      program_->Evaluate(dataset_.images(), std::span<const int32_t>(all_).subspan(at, batch),
+                         logits_);
+    }
+  }
+
   // In strides, each within an epoch. The last step's loss.
   double Train(int steps) {
     const auto batch = static_cast<size_t>(training_.batch_size);
@@ -133,6 +190,7 @@ class Speed {
       if (order_.size() - at_ < batch) {
         order_ = orders_.Take(epoch_++);
         at_ = 0;
+        program_->Expect(dataset_.images(), order_);
       }
       const size_t left = (order_.size() - at_) / batch;
       const size_t stride = std::min({left, static_cast<size_t>(steps),
@@ -156,6 +214,7 @@ class Speed {
   const Plan plan_;
   const std::unique_ptr<kernels::Program> program_;
   kernels::StepScalars scalars_;
+  std::vector<float> logits_;
   std::vector<int32_t> all_, order_;
   EpochOrders orders_{all_, training_.seed};
   size_t at_ = 0;
@@ -174,10 +233,13 @@ void Run(const std::string& path, const std::string& contender) {
   for (std::string command; std::getline(std::cin, command);) {
     if (command == "round") {
       Say(command, speed.Round());
+    } else if (command == "inference") {
+      Say(command, speed.Inference());
     } else if (command == "profile") {
       Say(command, speed.Profile());
     } else {
-      throw kernels::Error("found the command \"" + command + "\", expected round or profile");
+      throw kernels::Error("found the command \"" + command +
+                           "\", expected round, inference or profile");
     }
   }
 }
@@ -186,6 +248,7 @@ void Run(const std::string& path, const std::string& contender) {
 }  // namespace trainyard::engine
 
 int main(int argc, char** argv) {
+  trainyard::kernels::LimitSpinning(argv);  // as trainyard-worker does
   if (argc != 3) {
     std::cerr << "usage: engine_speed DESCRIPTION.json CONTENDER\n";
     return 2;

@@ -1,0 +1,95 @@
+// What convolutions read and write is staged: one image at a time is copied into scratch that stays
+// in the core's cache, and everything cheap is done on the way - the batch norm, ReLU, pool and
+// dropout that stand before or after the convolution, forwards and backwards. So every convolution,
+// however it is computed, gets every fusion, and no activation makes a trip to memory for them.
+//
+// All images are channels last, channels a multiple of 16 (layout.h), one image a call, one thread.
+#pragma once
+
+#include <cstdint>
+
+namespace trainyard::kernels::cpu {
+
+// How a stored activation is to be read: act((x - mean[c]) * scale[c] + shift[c]), where act(v) is
+// v > 0 ? v : slope * v. Without scale: act(x). Subtracting first keeps what a mean far from 0
+// hides.
+struct View {
+  const float* mean = nullptr;
+  const float* scale = nullptr;
+  const float* shift = nullptr;
+  float slope = 1;
+
+  bool plain() const { return scale == nullptr && slope == 1; }
+};
+
+// A scratch image larger than what it holds: pixel (0, 0) of the image is pixel (top, left) of the
+// frame.
+struct Frame {
+  int height = 0, width = 0;
+  int top = 0, left = 0;
+};
+
+struct ImageSize {
+  int height = 0, width = 0;
+  int channels = 0;
+};
+
+// frame = view(x), with zeros around it.
+void StageInput(const ImageSize& size, const float* x, const View& view, const Frame& frame,
+                float* staged);
+
+// What stands in a code: the place of the largest in its 2x2 window, row by row, and whether
+// dropout dropped it. 0 where neither stands after the convolution.
+constexpr uint8_t kPlaceMask = 3, kDropped = 4;
+
+// What follows a convolution, in this order: + bias; 2x2 max pool with stride 2 (a last odd row or
+// column is left out); ReLU; dropout. Then `moments` of what is stored.
+struct Epilogue {
+  const float* bias = nullptr;
+  bool pool = false;
+  float slope = 1;
+  const uint8_t* keep = nullptr;  // (height, width, channels) as stored: 1 is kept; null: all
+  float keep_scale = 1;           // of what is kept
+  uint8_t* codes = nullptr;       // out, as stored; null: not wanted
+  float* mean = nullptr;          // out, by channel; null: not wanted
+  float* m2 = nullptr;            // sum of squared deviations from that mean
+};
+
+// stored = epilogue(out). `size` is the convolution's output; `width` pixels lie from row to row of
+// `out`. NaN stays NaN through ReLU and pool.
+void DrainOutput(const ImageSize& size, int width, const float* out, const Epilogue& epilogue,
+                 float* stored);
+
+// The gradient of what a convolution put out, from the gradient `dy` of what is read of it later:
+//   g = dy, times view's slope where what view hands to act is not > 0
+//   g = a * (g - c) + b * (stored - view.mean)   the batch norm, where a is given: the view's
+//   g = dropped ? 0 : keep_scale * g, all of it at the code's place in the 2x2 window if `pool`
+// dy, stored and codes are as stored; `size` is theirs.
+struct GradientView {
+  const float* dy = nullptr;
+  const float* stored = nullptr;
+  View view;
+  const float *a = nullptr, *b = nullptr, *c = nullptr;
+  const uint8_t* codes = nullptr;
+  bool pool = false;
+  float keep_scale = 1;
+};
+
+// frame = that gradient, zeros elsewhere; sums[c] += the sum over the image (null: not wanted).
+void StageGradient(const ImageSize& size, const GradientView& gradient, const Frame& frame,
+                   float* staged, float* sums);
+
+// What a batch norm behind the receiving activation must know of the gradient g that it gets, over
+// one image: sum[c] = sum of g', dot[c] = sum of g' * (stored - view.mean), where g' = g times
+// view's slope where what view hands to act is not > 0. The view is the norm's.
+struct NormSums {
+  const float* stored = nullptr;
+  View view;
+  float *sum = nullptr, *dot = nullptr;  // out
+};
+
+// dx = the image in the frame, or dx += it; then its sums (null: not wanted).
+void DrainGradient(const ImageSize& size, const Frame& frame, const float* staged, bool accumulate,
+                   float* dx, const NormSums* sums);
+
+}  // namespace trainyard::kernels::cpu

@@ -2,7 +2,7 @@
 # How many epochs and seconds the tuner takes to a target on Fashion-MNIST, against the same policy
 # without inheritance and against searches of others; how often it names a defect that was planted.
 #
-#   ci/bench_tuning.sh [SEEDS] [OPTION...]    default 3; options: tests/tuning/tuning_bench.py
+#   ci/bench.sh tuning [SEEDS] [OPTION...]    default 3; options: tests/tuning/tuning_bench.py
 #
 # As many runs at a time as there are cores, a thread each: seconds are those of one core. Takes
 # hours; what has run is kept in build/tuning, so one that was broken off goes on.

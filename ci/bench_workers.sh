@@ -3,7 +3,7 @@
 # Docker Engine and where they are jobs of a Slurm cluster; beside it what `docker run true` and
 # `sbatch --wait true` take there. Starts an engine and a cluster of its own, as root.
 #
-#   ci/bench_workers.sh    run it on an otherwise idle machine
+#   ci/bench.sh workers    run it on an otherwise idle machine
 source "$(dirname "$0")/common.sh"
 
 install_packages build run test

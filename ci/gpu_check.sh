@@ -129,7 +129,7 @@ build_targets() {
   ! $quick || architectures=(-DCMAKE_CUDA_ARCHITECTURES=90-real)
   nvidia_root || return
   cmake -S "$root" -B "$build" "${generator[@]}" "${architectures[@]}" -DCMAKE_BUILD_TYPE=Release \
-    -DTRAINYARD_SERVICE=OFF -DTRAINYARD_ONEDNN=OFF -DTRAINYARD_NVCC=ON -DTRAINYARD_WERROR=OFF \
+    -DTRAINYARD_SERVICE=OFF -DTRAINYARD_CPU=OFF -DTRAINYARD_NVCC=ON -DTRAINYARD_WERROR=OFF \
     -DTRAINYARD_CUDA_ROOT="$build/nvidia" \
     -DTRAINYARD_GTEST_SOURCE="$pack/googletest" -DCMAKE_PREFIX_PATH="$pack/usr" || return
   within 850 cmake --build "$build" --parallel "$(nproc)" --target "$@" || return
@@ -196,11 +196,11 @@ device_table() { within 240 "$build/bin/kernels_device_table" "$results"; }
 
 # On the GPU through the module that a worker loads.
 trainer_on_gpu() {
-  with_libraries within 200 "$python" "$root/ci/gpu/trainer_check.py" "$build/bin/engine_train" cuda reference \
+  with_libraries within 200 "$python" "$root/ci/bench/trainer_check.py" "$build/bin/engine_train" cuda reference \
     fp32 tf32 bf16
 }
 trainer_on_cpu() {
-  within 240 "$python" "$root/ci/gpu/trainer_check.py" "$build/bin/engine_train" reference reference
+  within 240 "$python" "$root/ci/bench/trainer_check.py" "$build/bin/engine_train" reference reference
 }
 
 # What both need.
@@ -244,13 +244,13 @@ check() {
   cat "$results/summary.md"
   if [ -e "$results/bench.jsonl" ]; then
     say "with what bench measured so far"
-    "$python" "$root/ci/gpu/table.py" "$results"
+    "$python" "$root/ci/bench/gpu_table.py" "$results"
     deliver
   fi
   return $failed
 }
 
-# Into a file, for ci/gpu/rounds.py, which lets PyTorch prepare meanwhile: "ok", or why not.
+# Into a file, for ci/bench/gpu_rounds.py, which lets PyTorch prepare meanwhile: "ok", or why not.
 build_for_bench() {
   local said=ok
   local targets=(engine_device_speed kernels_device_table)
@@ -276,7 +276,7 @@ bench() {
     build_for_bench &
     arguments+=(--programs "$build/bin" --built "$build/built" --library-path "$build/library_path")
   fi
-  "$python" "$root/ci/gpu/rounds.py" "${arguments[@]}" || status=$?
+  "$python" "$root/ci/bench/gpu_rounds.py" "${arguments[@]}" || status=$?
   # What the contenders said besides, where somebody wants to know why one failed.
   tail -n 40 "$build"/bench_build.log "$build"/bench/*.log > "$results/bench.log" 2> /dev/null || true
   deliver

@@ -11,16 +11,16 @@ import tempfile
 import unittest
 from pathlib import Path
 
-GPU = Path(__file__).resolve().parents[2] / "ci" / "gpu"
-sys.path.insert(0, str(GPU))
+BENCH = Path(__file__).resolve().parents[2] / "ci" / "bench"
+sys.path.insert(0, str(BENCH))
 import cifar  # noqa: E402
+import gpu_table  # noqa: E402
 import networks  # noqa: E402
-import table  # noqa: E402
-from contenders import Contender, Failed  # noqa: E402
+from contenders import Contender, Failed, parse_epochs  # noqa: E402
 
 
 def row(contender, images_per_second, net="lenet-128", **more):
-    """A row as rounds.py appends it: three rounds, of which the middle one has this speed."""
+    """A row as gpu_rounds.py appends it: three rounds, of which the middle one has this speed."""
     rounds = [{"steps": 10, "seconds": 1280 / (images_per_second * factor), "loss": 0.1} for factor in (0.9, 1.2, 1)]
     return {"net": net, "at": "2026-11-30 12:00:00", "device": "a GPU", "contender": contender, "batch": 128,
             "flops": 2.5e6, "loss": 2.4, "memory_bytes": 2**30, "rounds": rounds,
@@ -36,7 +36,7 @@ class TableTest(unittest.TestCase):
     def render(self, *rows):
         with open(self.folder / "bench.jsonl", "a", encoding="utf-8") as file:
             file.writelines(json.dumps(r) + "\n" for r in rows)
-        text = table.render(self.folder)
+        text = gpu_table.render(self.folder)
         self.assertEqual((self.folder / "bench.md").read_text(), text)
         return text
 
@@ -117,15 +117,16 @@ class ContenderTest(unittest.TestCase):
 class NetworksTest(unittest.TestCase):
     def test_operations_are_those_of_the_published_networks(self):
         # 4.09 G multiply-adds forward, of convolutions and the dense layer (He et al. 2016 round them to 3.8 and 4.1).
-        flops = networks.training_flops(networks.nets()["resnet50-224-256"].network)
-        self.assertAlmostEqual(flops / 6e9, 4.09, delta=0.01)
-        # 5x5: 28x28x6 of 1, 10x10x16 of 6; then 400x120, 120x84, 84x10.
-        lenet = 6 * (784 * 6 * 25 + 100 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10)
-        self.assertEqual(networks.training_flops(networks.nets()["lenet-128"].network), lenet)
+        resnet50 = networks.gpu_nets()["resnet50-224-256"].network
+        flops = networks.forward_flops(resnet50["layers"], tuple(resnet50["input"]))[0]
+        self.assertAlmostEqual(flops / 2e9, 4.09, delta=0.01)
+        # 5x5: 28x28x6 of 1, 10x10x16 of 6; then 400x120, 120x84, 84x10. Of the first, the image has no gradient.
+        lenet = 4 * 784 * 6 * 25 + 6 * (100 * 16 * 150 + 400 * 120 + 120 * 84 + 84 * 10)
+        self.assertEqual(networks.training_flops(networks.gpu_nets()["lenet-128"].network), lenet)
 
     def test_an_unknown_network_is_named_with_those_that_are_known(self):
         folders = [f"--{name}=/nowhere" for name in ("results", "work", "programs")]
-        ran = subprocess.run([sys.executable, GPU / "rounds.py", "alexnet", *folders], capture_output=True, text=True)
+        ran = subprocess.run([sys.executable, BENCH / "gpu_rounds.py", "alexnet", *folders], capture_output=True, text=True)
         self.assertEqual(ran.returncode, 1)
         self.assertRegex(ran.stderr, "^error: found the network 'alexnet', expected lenet-128, .*, cifar10-94\n$")
 
@@ -134,7 +135,7 @@ class CifarTest(unittest.TestCase):
     def test_the_first_epoch_that_reaches_the_target_counts(self):
         lines = [f"epoch {i} step {10 * i} 1.5 0.5 1.2 {accuracy} 0.1 2 0 0  2.5 s  900 images/s"
                  for i, accuracy in enumerate((0.5, 0.941, 0.93), 1)]
-        epochs = cifar.parse_epochs("\n".join(["not exact", *lines]))
+        epochs = parse_epochs("\n".join(["not exact", *lines]))
         self.assertEqual(cifar.summary(epochs), {"epoch": 2, "seconds": 5.0, "epochs": 3, "accuracy": 0.93})
         self.assertEqual(cifar.summary(epochs[:1])["epoch"], 0)
 

@@ -1,7 +1,7 @@
-"""Proves that PyTorch's contenders of ci/gpu_check.sh bench train the networks that Trainyard trains, and runs the
-whole benchmark on the CPU, where no speed means anything.
+"""Proves that PyTorch's contenders of ci/gpu_check.sh bench see the images that they should, and runs the whole
+benchmark on the CPU, where no speed means anything. That they train Trainyard's networks is bench_networks_test.py's.
 
-Usage: gpu_contenders_test.py PROGRAMS (the folder of engine_dump, engine_speed and engine_emulated_speed).
+Usage: gpu_contenders_test.py PROGRAMS (the folder of engine_speed and engine_emulated_speed).
 Exit status 77: PyTorch is not here.
 """
 
@@ -15,68 +15,20 @@ from pathlib import Path
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
-GPU = ROOT / "ci" / "gpu"
-sys.path.insert(0, str(GPU))
+BENCH = ROOT / "ci" / "bench"
+sys.path.insert(0, str(BENCH))
 try:
     import torch
 except ImportError as error:
     print(f"SKIPPED: {error}")
     sys.exit(77)
+import gpu_rounds  # noqa: E402
 import networks  # noqa: E402
-import rounds  # noqa: E402
-from torch_contender import Augment, Training, busy_seconds  # noqa: E402
-from torch_network import Network  # noqa: E402
+import pictures  # noqa: E402
+from torch_gpu import Augment, Training, busy_seconds  # noqa: E402
 
 PROGRAMS = Path(sys.argv.pop()).resolve() if len(sys.argv) > 1 else Path()
 torch.set_num_threads(1)
-RELU = networks.RELU
-# Every kind of layer that a description can have, where PyTorch's differ from ours most easily.
-EVERY_KIND = {"input": [3, 13, 12], "classes": 5, "layers": [
-    {"conv": {"filters": 8, "padding": "same"}}, {"relu": {"slope": 0.1}},
-    {"avg_pool": {"kernel": [3, 3], "stride": [2, 2], "padding": [1, 1, 1, 1]}},
-    {"conv": {"filters": 12, "kernel": [3, 2], "stride": [2, 1], "padding": [1, 1, 0, 0], "groups": 4}},
-    {"batch_norm": {"epsilon": 1e-3}}, {"dropout": {"rate": 0.3}},
-    {"residual": {"body": [RELU, {"conv": {"filters": 12, "kernel": [1, 1], "bias": False}}],
-                  "shortcut": [{"batch_norm": {}}]}},
-    {"max_pool": {}}, {"flatten": {}}, {"dense": {"units": 7, "bias": False}}, RELU, {"dense": {"units": 5}}]}
-
-
-class NetworkTest(unittest.TestCase):
-    def assert_same_logits(self, network):
-        random = torch.Generator().manual_seed(3)
-        images = torch.randint(0, 256, (4, *network["input"]), generator=random, dtype=torch.uint8)
-        labels = torch.arange(4, dtype=torch.int32) % network["classes"]
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            description = {"network": network, "training": {"batch_size": 4}, "backend": "reference", "threads": 1,
-                           "steps": 0}
-            (folder / "description.json").write_text(json.dumps(description))
-            (folder / "images.bin").write_bytes(bytes(images.flatten().tolist()))
-            (folder / "labels.bin").write_bytes(b"".join(i.to_bytes(4, sys.byteorder) for i in labels.tolist()))
-            subprocess.run([PROGRAMS / "engine_dump", folder], check=True)
-            model = Network(network)
-            model.load(folder / "before.safetensors")
-            expected = torch.frombuffer(bytearray((folder / "logits_before.bin").read_bytes()), dtype=torch.float32)
-        x = images.double() / 255
-        x = ((x - x.mean((0, 2, 3), keepdim=True)) / x.std((0, 2, 3), unbiased=False, keepdim=True)).float()
-        model.eval()
-        with torch.no_grad():
-            found = model(x.contiguous(memory_format=torch.channels_last)).flatten()
-        self.assertLess(((found - expected).norm() / expected.norm()).item(), 1e-4)
-
-    def test_the_same_weights_give_the_logits_of_the_reference(self):
-        for name, net in networks.nets(tiny=True).items():
-            with self.subTest(name):
-                self.assert_same_logits(net.network)
-        with self.subTest("every kind of layer"):
-            self.assert_same_logits(EVERY_KIND)
-
-    def test_what_pytorch_cannot_do_alike_is_refused(self):
-        layers = [{"conv": {"filters": 4, "padding": [1, 0, 1, 0]}}]
-        with self.assertRaisesRegex(ValueError, "conv: found a padding of .*, expected the same on both sides"):
-            Network({"input": [1, 8, 8], "layers": layers})
-        with self.assertRaisesRegex(ValueError, "found a layer 'attention'"):
-            Network({"input": [1, 8, 8], "layers": [{"attention": {}}]})
 
 
 class AugmentTest(unittest.TestCase):
@@ -125,9 +77,9 @@ class GraphTest(unittest.TestCase):
 
     def test_the_whole_step_is_captured_once_and_replayed(self):
         with tempfile.TemporaryDirectory() as name:
-            net = networks.nets(tiny=True)["lenet-128"]
-            files = rounds.write_data(net, Path(name))
-            training = Training("graph", rounds.describe(net, "fp32", files, name), torch.device("cpu"))
+            net = networks.gpu_nets(tiny=True)["lenet-128"]
+            files = pictures.write(net, Path(name))
+            training = Training("graph", gpu_rounds.describe(net, "fp32", files, name), torch.device("cpu"))
         steps, graph = [], mock.Mock()
         real_step = training.step_on
         training.step_on = lambda indices: steps.append(indices.clone()) or real_step(indices)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures one network: Trainyard and PyTorch by turns, each a process of its own on the same description.
 
-Usage: rounds.py NET --results FOLDER --work FOLDER --programs FOLDER [OPTION...]
+Usage: gpu_rounds.py NET --results FOLDER --work FOLDER --programs FOLDER [OPTION...]
 
 Appends what it saw to FOLDER/bench.jsonl, and writes FOLDER/bench.md anew, the table of all that was appended.
 The programs are Trainyard's (engine_device_speed, engine_train). Options:
@@ -23,8 +23,9 @@ import sys
 import time
 from pathlib import Path
 
+import gpu_table
 import networks
-import table
+import pictures
 from contenders import Contender, Failed
 
 HERE = Path(__file__).resolve().parent
@@ -36,28 +37,6 @@ TORCH_ENVIRONMENT = {
     "DISABLE_CUPTI_LAZY_REINIT": "1", "TEARDOWN_CUPTI": "0",
 }
 PREPARE_SECONDS, COMPILE_SECONDS, ROUND_SECONDS = 90, 300, 60
-
-
-def write_data(net, folder):
-    """Pictures that can be told apart: each class has a coarse pattern of its own, in noise. A network of many
-    classes is shown ten of them. -> {"pixels", "labels"}, the files."""
-    import torch
-
-    channels, height, width = net.network["input"]
-    files = {"pixels": str(folder / "pixels.bin"), "labels": str(folder / "labels.bin")}
-    random = torch.Generator().manual_seed(5)
-    coarse = torch.randint(0, 256, (10, channels, 4, 4), generator=random, dtype=torch.uint8)
-    patterns = torch.nn.functional.interpolate(coarse.float(), (height, width)).to(torch.uint8) // 2
-    with open(files["pixels"], "wb") as pixels, open(files["labels"], "wb") as labels:
-        for first in range(0, net.images, 1024):
-            some = torch.arange(first, min(first + 1024, net.images), dtype=torch.int32) % 10
-            buffer = bytearray(len(some) * channels * height * width)
-            images = torch.frombuffer(buffer, dtype=torch.uint8).reshape(-1, channels, height, width)
-            torch.randint(0, 128, images.shape, generator=random, dtype=torch.uint8, out=images)
-            images += patterns[some.long()]
-            pixels.write(buffer)
-            labels.write(b"".join(int(label).to_bytes(4, sys.byteorder) for label in some))
-    return files
 
 
 def describe(net, precision, data, cache_folder):
@@ -98,7 +77,7 @@ class Bench:
         if name.startswith("torch-"):
             kind = name.removeprefix("torch-")
             device_option = ["--device", "cpu"] if self.options.cpu else []
-            return [sys.executable, str(HERE / "torch_contender.py"), kind, str(description), *device_option]
+            return [sys.executable, str(HERE / "torch_gpu.py"), kind, str(description), *device_option]
         programs = Path(self.options.programs)
         if self.options.cpu:  # without NVIDIA's libraries, a backend of the CPU takes the first place
             if name == "trainyard":
@@ -182,12 +161,12 @@ class Bench:
             self.rows[name]["profile"] = answer
 
     def run(self):
-        net = networks.nets(tiny=self.options.cpu)[self.net_name]
+        net = networks.gpu_nets(tiny=self.options.cpu)[self.net_name]
         description = self.work / f"{self.net_name}.json"
         precision = "fp32" if self.options.cpu else "bf16"
         plans = self.work / "plans"  # what a worker keeps, too: which of cuDNN's engines were chosen
         plans.mkdir(exist_ok=True)
-        described = describe(net, precision, write_data(net, self.work), str(plans))
+        described = describe(net, precision, pictures.write(net, self.work), str(plans))
         description.write_text(json.dumps(described), encoding="utf-8")
         try:
             self.prepare_all(description)
@@ -226,7 +205,7 @@ def device(cpu):
 
 def parse():
     parser = argparse.ArgumentParser(usage=__doc__)
-    names = [*networks.nets(), CIFAR]
+    names = [*networks.gpu_nets(), CIFAR]
     parser.add_argument("net")
     for folder in ("--results", "--work", "--programs"):
         parser.add_argument(folder, required=True)
@@ -263,7 +242,7 @@ def main():
     else:
         bench.run()
     measure_peaks(bench)
-    text = table.render(Path(options.results))
+    text = gpu_table.render(Path(options.results))
     print(text)
     if any(name.startswith("trainyard") for name in bench.failed):
         sys.exit(1)  # a rival that fails is a row; we are what this proves

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The table of all that ci/gpu_check.sh bench measured. Usage: table.py FOLDER
+"""The table of all that ci/gpu_check.sh bench measured. Usage: gpu_table.py FOLDER
 
 Reads FOLDER/bench.jsonl (of each network and contender the last row counts), the device's peaks from
 FOLDER/peaks.json, and what ci/gpu_check.sh check found; writes FOLDER/bench.md.
@@ -19,7 +19,8 @@ MEANING = """
 images/s: median of the rounds (lowest to highest); the contenders run by turns. Ratio: Trainyard's images/s over
 the rival's. kernels: kernels, copies and fills of one step. gap: the part of a step's time in which none of them
 runs, that is the step without a profiler less the time that a profiler sees kernels busy. of peak: 3 times the
-forward operations of convolutions and dense layers, over the bf16 `mma` peak measured on the device.
+forward operations of convolutions and dense layers, but for the first layer's data gradient, over the bf16 `mma` peak
+measured on the device.
 trainyard: with NVIDIA's libraries; trainyard-own: with our kernels alone."""
 
 
@@ -82,7 +83,7 @@ def verdict(ratio, limits):
 
 def ratio_lines(net, rows):
     """Trainyard's images/s over each rival's, and what is asked of it."""
-    wanted = networks.nets()[net]
+    wanted = networks.gpu_nets()[net]
     limits = {"torch-eager": wanted.eager, "torch-compile": wanted.compiled}
     for rival in RIVALS:
         for ours in OURS:
@@ -121,7 +122,7 @@ def render(folder):
     lines = [f"Measured on {'; '.join(devices)}." if devices else "Nothing was measured.", "",
              "| network | contender | images/s | ms a step | kernels | gap | of peak | loss | memory |",
              "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
-    for net in networks.nets():
+    for net in networks.gpu_nets():
         for name in ALL:
             row = rows.get((net, name))
             if row and "failed" in row:
@@ -129,8 +130,8 @@ def render(folder):
             elif row:
                 lines.append(f"| {net} | {name} | {measured(row, bf16_peak)} |")
     lines += ["", "| network | Trainyard | rival | ratio | accept / aim | |", "| --- | --- | --- | --- | --- | --- |"]
-    lines += [line for net in networks.nets() for line in ratio_lines(net, rows)]
-    lines += ["", *filter(None, (losses_alike(net, rows) for net in networks.nets()))]
+    lines += [line for net in networks.gpu_nets() for line in ratio_lines(net, rows)]
+    lines += ["", *filter(None, (losses_alike(net, rows) for net in networks.gpu_nets()))]
     reached = list(cifar_lines(rows))
     if reached:
         lines += ["", "| CIFAR-10 to 94% | training time, first epoch of 94% or more | accuracy |",

@@ -1,5 +1,5 @@
-"""The networks that ci/gpu_check.sh bench measures: one description each, from which both Trainyard's engine
-and PyTorch build theirs. The JSON is that of tests/worker/engine/support/description.h.
+"""The networks that ci/bench.sh cpu and ci/gpu_check.sh bench measure: one description each, from which Trainyard's
+engine, PyTorch and Keras build theirs. The JSON is that of tests/worker/engine/support/description.h.
 """
 
 import math
@@ -22,6 +22,10 @@ def max_pool(kernel, stride=None, pad=0):
 
 def dense(units):
     return {"dense": {"units": units}}
+
+
+def dropout(rate):
+    return {"dropout": {"rate": rate}}
 
 
 def conv_norm(filters, kernel, stride=1):
@@ -61,6 +65,42 @@ def resnet50(side, classes, width=64, blocks=(3, 4, 6, 3)):
     return {"input": [3, side, side], "classes": classes, "layers": [*layers, GLOBAL_POOL, dense(classes)]}
 
 
+def classic():
+    """The CNN of Keras' first example."""
+    layers = [conv(32, 3, pad=0, bias=True), RELU, conv(64, 3, pad=0, bias=True), RELU, max_pool(2), dropout(0.25),
+              FLATTEN, dense(128), RELU, dropout(0.5), dense(10)]
+    return {"input": [1, 28, 28], "classes": 10, "layers": layers}
+
+
+def small_norm(widths=(16, 32, 64)):
+    """Pools before it normalises, where there is less to normalise."""
+    def pooled(filters):
+        return [conv(filters, 3), max_pool(2), BATCH_NORM, RELU]
+
+    first, second, third = widths
+    layers = [*pooled(first), *pooled(second), *conv_norm_relu(third, 3), FLATTEN, dense(10)]
+    return {"input": [1, 28, 28], "classes": 10, "layers": layers}
+
+
+def small_resnet(widths=(32, 64, 128)):
+    """One basic block a width (He et al. 2015), all but the first with stride 2."""
+    layers = conv_norm_relu(widths[0], 3)
+    for i, filters in enumerate(widths):
+        stride = 2 if i > 0 else 1
+        block = {"body": [*conv_norm_relu(filters, 3, stride), *conv_norm(filters, 3)],
+                 "shortcut": conv_norm(filters, 1, stride) if i > 0 else []}
+        layers = [*layers, {"residual": block}, RELU]
+    return {"input": [1, 28, 28], "classes": 10, "layers": [*layers, GLOBAL_POOL, dense(10)]}
+
+
+def vgg(widths=(64, 128, 256)):
+    layers = []
+    for filters in widths:
+        layers += [conv(filters, 3, bias=True), RELU] * 2 + [max_pool(2)]
+    layers += [FLATTEN, dense(widths[-1]), RELU, dropout(0.5), dense(10)]
+    return {"input": [3, 32, 32], "classes": 10, "layers": layers}
+
+
 @dataclass
 class Net:
     network: dict
@@ -72,13 +112,14 @@ class Net:
     # Times the images per second of PyTorch eager and of torch.compile: what is accepted, what is aimed at.
     eager: tuple = ()
     compiled: tuple = ()
+    fastest: tuple = ()  # the same, of whichever PyTorch trains fastest
 
 
 MNIST_LIKE, CIFAR_LIKE = {"shift": 2}, {"flip": True, "shift": 4}
 
 
-def nets(tiny=False):
-    """-> {name: Net}. `tiny`: the same shapes of networks, small enough for a test on a CPU."""
+def gpu_nets(tiny=False):
+    """-> {name: Net} of ci/gpu_check.sh bench. `tiny`: the same shapes of networks, small enough for a CPU's test."""
     width, blocks, images = (8, (1, 1, 1, 1), 64) if tiny else (64, (3, 4, 6, 3), 51200)
 
     def size(batch, steps):
@@ -94,6 +135,15 @@ def nets(tiny=False):
         "resnet50-224-256": Net(resnet50(large, 1000, width, blocks), *size(256, 20), 64 if tiny else 4096,
                                 CIFAR_LIKE, 0.02, (1.1, 1.3), (0.95, 1.1)),
     }
+
+
+def cpu_nets(tiny=False):
+    """-> {name: Net} of ci/bench.sh cpu. `tiny`: the same kinds of networks, small enough for a test."""
+    networks = [("classic", classic(), 40, (4.5, 6.5)), ("small-norm", small_norm(), 200, (2, 3)),
+                ("resnet", small_resnet((8, 12, 16) if tiny else (32, 64, 128)), 25, (2, 4)),
+                ("vgg", vgg((8, 12, 16) if tiny else (64, 128, 256)), 8, (2, 4))]
+    return {name: Net(network, *((8, 3, 64) if tiny else (128, steps, 4096)), {}, fastest=fastest)
+            for name, network, steps, fastest in networks}
 
 
 def training(net):
@@ -147,5 +197,35 @@ def forward_flops(layers, shape):
 
 
 def training_flops(network):
-    """Of one image: forward, and twice as much backward."""
-    return 3 * forward_flops(network["layers"], tuple(network["input"]))[0]
+    """Of one image: forward, and twice as much backward, but for the gradient of the image itself, which nobody
+    needs. Convolutions count as if they were computed directly, however they are."""
+    shape = tuple(network["input"])
+    first = next(layer for layer in network["layers"] if "conv" in layer or "dense" in layer)
+    return 3 * forward_flops(network["layers"], shape)[0] - forward_flops([first], shape)[0]
+
+
+def traffic(layers, shape):
+    """-> floats that one step reads and writes for one image, and the output's shape. Convolutions, pools, batch norms,
+    sums and dense layers each read their input and write their output, once; backward, they read the gradient of the
+    one and write that of the other, and what a derivative needs of the input. What is between them is thought to be
+    fused; weights are left out, for a batch shares them."""
+    total = 0
+    for layer in layers:
+        (kind, options), = layer.items()
+        size = math.prod(shape)
+        if kind == "residual":
+            body, out = traffic(options["body"], shape)
+            shortcut, _ = traffic(options.get("shortcut", []), shape)
+            total += body + shortcut + 3 * math.prod(out)  # two summands and a sum; their gradient is the sum's
+            shape = out
+            continue
+        _, shape = forward_flops([layer], shape)
+        if kind in ("conv", "dense", "batch_norm"):
+            total += 2 * (size + math.prod(shape)) + size
+        elif kind.endswith("_pool"):
+            total += 2 * (size + math.prod(shape))
+    return total, shape
+
+
+def training_bytes(network):
+    return 4 * traffic(network["layers"], tuple(network["input"]))[0]

@@ -1,6 +1,6 @@
-"""Trains a network in PyTorch and says how fast: a contender of ci/gpu/rounds.py.
+"""Trains a network in PyTorch and says how fast: a contender of ci/bench/gpu_rounds.py.
 
-Usage: torch_contender.py eager|compile|graph DESCRIPTION.json [--device cpu]
+Usage: torch_gpu.py eager|compile|graph DESCRIPTION.json [--device cpu]
 
 The description is that of tests/worker/engine/engine_speed.cc. PyTorch gets what makes it fast: images that stay
 on the GPU, channels_last, bf16 autocast, cuDNN that chooses by measuring, a fused optimizer. Timed is what

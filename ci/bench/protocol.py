@@ -1,4 +1,4 @@
-"""How a contender talks to ci/gpu/rounds.py: a line of JSON each on its standard output, {"ready": {...}} once,
+"""How a contender talks to ci/bench/gpu_rounds.py: a line of JSON each on its standard output, {"ready": {...}} once,
 then one answer for each line that it reads, {"round": {...}} or {"profile": {...}}, until its input ends.
 tests/worker/engine/engine_speed.cc says the same.
 """

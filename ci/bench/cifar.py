@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import networks
-from contenders import Failed
+from contenders import Failed, parse_epochs
 
 TARGET, EPOCHS, BATCH = 0.94, 24, 512
 RECORD = 1 + 3 * 32 * 32
@@ -37,16 +37,6 @@ def describe(data, tiny):
     return {"network": networks.resnet9(8 if tiny else 64), "training": training, "threads": 1,
             "normalisation": {"mean": [0.4914, 0.4822, 0.4465], "inverse_std": [4.05, 4.11, 3.83]},
             "data": {"raw": data, "pixels": data[0], "labels": data[1]}, "warm_up_steps": 20, "steps": 1}
-
-
-def parse_epochs(text):
-    """engine_train's lines. -> [(validation accuracy, seconds of training)]; see Reproducible of its tests."""
-    epochs = []
-    for line in text.splitlines():
-        words = line.split()
-        if words and words[0] == "epoch":
-            epochs.append((float(words[7]), float(words[words.index("s") - 1])))
-    return epochs
 
 
 def summary(epochs):

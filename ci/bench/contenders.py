@@ -1,4 +1,4 @@
-"""The processes that ci/gpu/rounds.py runs by turns, and what happened to each."""
+"""The processes that ci/bench/gpu_rounds.py and cpu_rounds.py run by turns, and what happened to each."""
 
 import json
 import os
@@ -12,8 +12,18 @@ class Failed(Exception):
     """A contender that ended, or did not answer in time: says why, in one line."""
 
 
+def parse_epochs(text):
+    """engine_train's lines. -> [(validation accuracy, seconds of training)]; see Reproducible of its tests."""
+    epochs = []
+    for line in text.splitlines():
+        words = line.split()
+        if words and words[0] == "epoch":
+            epochs.append((float(words[7]), float(words[words.index("s") - 1])))
+    return epochs
+
+
 class Contender:
-    """A process that speaks ci/gpu/protocol.py. Its other output goes to a log."""
+    """A process that speaks ci/bench/protocol.py. Its other output goes to a log."""
 
     def __init__(self, name, command, log, environment=None):
         self.name, self.log_path, self.rest = name, log, b""

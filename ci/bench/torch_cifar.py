@@ -1,4 +1,4 @@
-"""Trains on CIFAR-10 in PyTorch as ci/gpu/cifar.py describes it, and prints a line for each epoch as engine_train does.
+"""Trains on CIFAR-10 in PyTorch as ci/bench/cifar.py describes it, and prints a line for each epoch as engine_train does.
 
 Usage: torch_cifar.py eager|compile DESCRIPTION.json [--device cpu]
 """
@@ -9,7 +9,7 @@ import time
 
 import torch
 
-from torch_contender import Training, load_set
+from torch_gpu import Training, load_set
 
 
 def one_cycle(training, steps):

@@ -26,7 +26,10 @@ int64_t StepAhead(const State& state, const Trial& trial, int64_t now_ms) {
   const Attempt& attempt = state.attempts.at(trial.attempt);
   if (!attempt.held()) {
     const Checkpoint* from = RestorePoint(state, trial);
-    return from != nullptr && from->trial == trial.id ? from->step : 0;
+    const int64_t restored = from != nullptr && from->trial == trial.id ? from->step : 0;
+    // Epochs that were reported beyond that are trained again, and come out as they did.
+    const int done = LiveEpochs(state, trial.id);
+    return std::max(restored, done == 0 ? 0 : LiveRow(state, trial.id, done)->step);
   }
   const int64_t step_us = MedianStepUs(attempt.live.step_us);
   const int64_t done = std::max(attempt.step, attempt.live.step);

@@ -17,7 +17,7 @@ class AdjustFaults(YardTest):
         return [int(change["step"]) for change in self.trial(job)["adjustments"]]
 
     def test_changes_outlast_coordinator_and_worker_and_every_epoch_is_reproduced(self):
-        spec = self.spec(epochs=400, more="checkpoint: {every_steps: 10}")
+        spec = self.spec(epochs=2000, filters=64, more="checkpoint: {every_steps: 10}")
         self.yard.start()
         job = self.yard.submit(spec)
         self.yard.wait_for_epoch(job, 1)
@@ -31,7 +31,8 @@ class AdjustFaults(YardTest):
         self.yard.kill_worker()
         both = self.settled(job, 2)
         self.assertEqual(both[:1], first, "what is settled does not move")
-        self.yard.wait_until(lambda: int(self.trial(job)["epochs"][-1]["step"]) > both[1], "an epoch with both")
+        self.yard.wait_until(lambda: any(int(epoch["step"]) > both[1] for epoch in self.trial(job)["epochs"]),
+                             "an epoch with both")
         self.yard.kill_worker()
         epochs = len(self.trial(job)["epochs"]) + 10
         self.yard.cli("tweak", str(job), "--set", "train.epochs=%d" % epochs)

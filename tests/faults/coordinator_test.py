@@ -17,7 +17,7 @@ class CoordinatorFaults(YardTest):
 
     def test_an_outage_longer_than_a_lease_costs_no_restart_and_no_epoch(self):
         self.yard.start()
-        job = self.yard.submit(self.spec(epochs=20))
+        job = self.yard.submit(self.spec(epochs=20, filters=128))
         self.yard.wait_for_epoch(job, 1)
         self.yard.kill()
         worker = self.yard.the_worker()
@@ -31,7 +31,7 @@ class CoordinatorFaults(YardTest):
         self.assertEqual(len([e for e in events if e["kind"] == "epoch"]), 20, "none was done twice")
 
     def test_coordinator_and_worker_killed_together_end_with_the_undisturbed_model(self):
-        spec = self.spec(epochs=5, more="checkpoint: {every_steps: 10}")
+        spec = self.spec(epochs=5, filters=128, more="checkpoint: {every_steps: 10}")
         expected = self.undisturbed(spec)
         self.yard.start()
         job = self.yard.submit(spec)
@@ -47,7 +47,7 @@ class CoordinatorFaults(YardTest):
         self.assertEqual(self.yard.model_hashes(job), expected)
 
     def test_a_coordinator_killed_at_any_moment_loses_nothing(self):
-        spec = self.spec(epochs=6)
+        spec = self.spec(epochs=6, filters=128)
         expected = self.undisturbed(spec)
         rng = random.Random(7)
         self.yard.start()
@@ -62,7 +62,7 @@ class CoordinatorFaults(YardTest):
         self.assertEqual(self.yard.model_hashes(job), expected)
 
     def test_ctrl_c_stores_a_checkpoint_and_the_next_start_goes_on(self):
-        spec = self.spec(epochs=5)
+        spec = self.spec(epochs=5, filters=128)
         expected = self.undisturbed(spec)
         self.yard.start()
         job = self.yard.submit(spec)
@@ -77,7 +77,7 @@ class CoordinatorFaults(YardTest):
         self.assertEqual(self.yard.model_hashes(job), expected)
 
     def test_a_torn_checkpoint_is_set_aside_and_the_one_before_it_is_used(self):
-        spec = self.spec(epochs=5)
+        spec = self.spec(epochs=5, filters=128)
         expected = self.undisturbed(spec)
         self.yard.start()
         job = self.yard.submit(spec)

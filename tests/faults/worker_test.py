@@ -10,7 +10,7 @@ from yard import YardTest, main
 class WorkerFaults(YardTest):
 
     def test_a_worker_killed_again_and_again_ends_with_the_undisturbed_model(self):
-        spec = self.spec(epochs=5, more="checkpoint: {every_steps: 10}")
+        spec = self.spec(epochs=5, filters=128, more="checkpoint: {every_steps: 10}")
         expected = self.undisturbed(spec)
         self.yard.start()
         job = self.yard.submit(spec)
@@ -27,7 +27,7 @@ class WorkerFaults(YardTest):
 
     def test_a_worker_of_the_pool_stopped_beyond_its_lease_is_replaced(self):
         self.yard.workers = 2
-        spec = self.spec(epochs=5)
+        spec = self.spec(epochs=5, filters=128)
         expected = self.undisturbed(spec)
         self.yard.start("--lease-ms", "500")
         job = self.yard.submit(spec)
@@ -42,7 +42,7 @@ class WorkerFaults(YardTest):
     def test_a_worker_back_from_the_dead_changes_nothing(self):
         # Workers that the coordinator did not start, and so cannot end either.
         self.yard.workers = 0
-        spec = self.spec(epochs=12)
+        spec = self.spec(epochs=12, filters=128)
         expected = self.undisturbed(spec)
         self.yard.start("--lease-ms", "1000")
         job = self.yard.submit(spec)

@@ -273,7 +273,8 @@ class YardTest(unittest.TestCase):
         self.temporary.cleanup()
 
     def spec(self, epochs=4, target=None, filters=32, tune=False, more="", layers=None):
-        """Without a target, one that cannot be met, so that every epoch is run."""
+        """Without a target, one that cannot be met, so that every epoch is run. With 128 filters an epoch takes long
+        enough to be interrupted."""
         data = self.yard.data_dir
         target = target or "{metric: val_loss, at_most: 0.00000001}"
         layers = layers or f"""

@@ -176,8 +176,7 @@ void Builder::NormForward(GroupState& state, const Layout& layout) {
     });
   });
   Value& out = values_[state.group.output];
-  const int relu = state.group.relu;
-  out.view = {arrays, channels, relu < 0 ? 1.0f : graph_.ops[relu].negative_slope};
+  out.view = {arrays, channels, state.group.slope(graph_)};
 }
 
 void Builder::ExplainGroup(const GroupState& state, const std::string& how) {
@@ -343,15 +342,17 @@ void Builder::AddNorm(const Call& call, Place coefficients, int channels, Gradie
   gradient.c = gradient.b + channels;
 }
 
+Builder::ViewPlace Builder::BackwardView(const GroupState& state) const {
+  ViewPlace view = values_[state.group.output].view;
+  if (view.slope == 1) view.slope = state.group.stored_slope(graph_);
+  return view;
+}
+
 void Builder::ApplyView(GroupState& state, const char* what, const std::vector<int>& receivers) {
   const Value& out = values_[state.group.output];
   const bool norm = state.group.norm >= 0;
   if (norm) NormBackward(state);
-  ViewPlace view = out.view;
-  // Where the ReLU is not in the view, what is stored tells its sign.
-  if (!state.group.reads_through_view(graph_) && state.group.relu >= 0) {
-    view.slope = graph_.ops[state.group.relu].negative_slope;
-  }
+  const ViewPlace view = BackwardView(state);
   if (view.slope == 1 && !norm) return;
   const Place dy = out.gradient, stored = out.stored, coefficients = state.norm_gradient;
   std::vector<Place> uses = {dy, stored, view.norm, coefficients};

@@ -92,6 +92,9 @@ class Builder {
   // The batch norm's sums, unless they are there, and what they come to.
   void NormBackward(GroupState& state);
   static void AddNorm(const Call& call, Place coefficients, int channels, GradientView& gradient);
+  // What gradients pass on the way back: the view, or the ReLU of which what is stored tells the
+  // sign.
+  ViewPlace BackwardView(const GroupState& state) const;
   // The gradient of what is stored in place of that of what is read. `receivers`: values of which
   // it then is the whole gradient.
   void ApplyView(GroupState& state, const char* what, const std::vector<int>& receivers = {});

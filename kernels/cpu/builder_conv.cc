@@ -34,7 +34,7 @@ void Builder::ConvForward(GroupState& state) {
   if (group.dropout >= 0) DropoutMask(state, group.dropout, stored);
   if (group.norm >= 0) StoreMoments(state, stored);
   const Place chunk = ChunkOf(*conv);
-  const float slope = group.norm < 0 && group.relu >= 0 ? graph_.ops[group.relu].negative_slope : 1;
+  const float slope = group.stored_slope(graph_);
   const int dropout = group.dropout < 0 ? -1 : graph_.ops[group.dropout].dropout;
   const ViewPlace view = in.view;
   const Place x = in.stored;
@@ -95,8 +95,7 @@ void Builder::ConvBackward(GroupState& state) {
   }
   const Place group_sums = plan_.AddBuffer(conv->group_floats() * 4), chunk = ChunkOf(*conv);
   const ViewPlace view = in.view;
-  ViewPlace out_view = out.view;
-  if (group.norm < 0 && group.relu >= 0) out_view.slope = graph_.ops[group.relu].negative_slope;
+  const ViewPlace out_view = BackwardView(state);
   const int dropout = group.dropout < 0 ? -1 : graph_.ops[group.dropout].dropout;
   const Place x = in.stored, stored = out.stored, dy = out.gradient;
   const Place dw = Gradient(o.offsets.weight), db = Gradient(o.offsets.bias);

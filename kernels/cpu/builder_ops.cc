@@ -24,7 +24,7 @@ void Builder::LinearForward(GroupState& state) {
   plan_.NeedScratch(dense.scratch_floats(), dense.items());
   const Place weights = Parameter(o.offsets.weight), bias = Parameter(o.offsets.bias);
   const bool norm = group.norm >= 0;
-  const float slope = !norm && group.relu >= 0 ? graph_.ops[group.relu].negative_slope : 1.0f;
+  const float slope = group.stored_slope(graph_);
   plan_.AddStep(Label(group.head, "forward product"), {x, y}, [=](Call& call) {
     DenseForward(dense, call.At(x), call.At(weights), call.At(bias), slope, call.At(y),
                  call.Scratch(dense.scratch_floats()));
@@ -64,7 +64,7 @@ void Builder::AddForward(GroupState& state) {
   const Value &a = values_[o.inputs[0]], &b = values_[o.inputs[1]];
   const Place y = NewValue(group.output);
   const Layout layout = values_[group.output].layout;
-  const float slope = group.relu < 0 ? 1.0f : graph_.ops[group.relu].negative_slope;
+  const float slope = group.stored_slope(graph_);
   plan_.AddStep(Label(group.head, "forward"), {a.stored, a.view.norm, b.stored, b.view.norm, y},
                 [=, xa = a.stored, view_a = a.view, xb = b.stored, view_b = b.view](Call& call) {
                   ParallelFor(layout.batch, layout.image(), [&](int64_t n) {

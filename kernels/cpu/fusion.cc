@@ -46,8 +46,12 @@ bool Join(const Graph& graph, Group& group, int i) {
 
 }  // namespace
 
-bool Group::reads_through_view(const Graph& graph) const {
-  return norm >= 0 || graph.ops[head].kind == OpKind::kRelu;
+float Group::slope(const Graph& graph) const {
+  return relu < 0 ? 1.0f : graph.ops[relu].negative_slope;
+}
+
+float Group::stored_slope(const Graph& graph) const {
+  return norm >= 0 || relu == head ? 1.0f : slope(graph);
 }
 
 std::vector<Group> GroupsOf(const Graph& graph) {

@@ -22,8 +22,10 @@ struct Group {
   int pool = -1, norm = -1, relu = -1, dropout = -1;  // ops that joined, the head too; -1: none
   int output = -1;                                    // value that others read
 
-  // Whether what is stored is still to be normalised, or cut by a ReLU, by who reads it.
-  bool reads_through_view(const Graph& graph) const;
+  // Of the ReLU that joined; 1: none.
+  float slope(const Graph& graph) const;
+  // The same where it cuts what is stored; 1 where who reads it does so, behind the batch norm.
+  float stored_slope(const Graph& graph) const;
 };
 
 // In the order of their heads; every op is in one group.

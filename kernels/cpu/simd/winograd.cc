@@ -102,24 +102,30 @@ HWY_INLINE void OutputLine(const V* m, V* y) {
   y[3] = hn::MulAdd(Set(8), v, hn::Add(t, m[5]));
 }
 
-HWY_INLINE void OutputTile(const float* m, Grid from, float* image, Grid to) {
-  V t[4][6];
+// A tile's columns, then its rows, through a line's map from kFrom values to kTo.
+template <int kFrom, int kTo, class Line>
+HWY_INLINE void TwoPasses(const float* from, Grid in, float* to, Grid out, Line line) {
+  V t[kTo][kFrom];
   HWY_UNROLL(6)
-  for (int x = 0; x < 6; ++x) {
-    V column[6], y[4];
+  for (int x = 0; x < kFrom; ++x) {
+    V column[kFrom], mapped[kTo];
     HWY_UNROLL(6)
-    for (int i = 0; i < 6; ++i) column[i] = Load(m + i * from.y + x * from.x);
-    OutputLine(column, y);
-    HWY_UNROLL(4)
-    for (int i = 0; i < 4; ++i) t[i][x] = y[i];
+    for (int i = 0; i < kFrom; ++i) column[i] = Load(from + i * in.y + x * in.x);
+    line(column, mapped);
+    HWY_UNROLL(6)
+    for (int i = 0; i < kTo; ++i) t[i][x] = mapped[i];
   }
-  HWY_UNROLL(4)
-  for (int i = 0; i < 4; ++i) {
-    V y[4];
-    OutputLine(t[i], y);
-    HWY_UNROLL(4)
-    for (int x = 0; x < 4; ++x) Store(y[x], image + i * to.y + x * to.x);
+  HWY_UNROLL(6)
+  for (int i = 0; i < kTo; ++i) {
+    V row[kTo];
+    line(t[i], row);
+    HWY_UNROLL(6)
+    for (int x = 0; x < kTo; ++x) Store(row[x], to + i * out.y + x * out.x);
   }
+}
+
+HWY_INLINE void OutputTile(const float* m, Grid from, float* image, Grid to) {
+  TwoPasses<6, 4>(m, from, image, to, [](const V* in, V* out) HWY_ATTR { OutputLine(in, out); });
 }
 
 // A y, from four to six.
@@ -135,23 +141,8 @@ HWY_INLINE void OutputGradientLine(const V* y, V* z) {
 }
 
 HWY_INLINE void OutputGradientTile(const float* image, Grid from, float* z, Grid to) {
-  V t[6][4];
-  HWY_UNROLL(4)
-  for (int x = 0; x < 4; ++x) {
-    V y[4], column[6];
-    HWY_UNROLL(4)
-    for (int i = 0; i < 4; ++i) y[i] = Load(image + i * from.y + x * from.x);
-    OutputGradientLine(y, column);
-    HWY_UNROLL(6)
-    for (int i = 0; i < 6; ++i) t[i][x] = column[i];
-  }
-  HWY_UNROLL(6)
-  for (int i = 0; i < 6; ++i) {
-    V row[6];
-    OutputGradientLine(t[i], row);
-    HWY_UNROLL(6)
-    for (int x = 0; x < 6; ++x) Store(row[x], z + i * to.y + x * to.x);
-  }
+  TwoPasses<4, 6>(image, from, z, to,
+                  [](const V* in, V* out) HWY_ATTR { OutputGradientLine(in, out); });
 }
 
 // B o has an even half, rows 0, 2 and 4, made of o0, o1 + o2 and o3 + o4; and an odd one, rows 1, 3
@@ -245,34 +236,19 @@ void DoInputGradient(const Tiles& tiles, const float* d, float* image) {
 }
 
 // G g, from three to six.
-HWY_INLINE void WeightLine(V g0, V g1, V g2, V* u) {
-  const V sum = hn::Add(g0, g2);
-  const V half = hn::MulAdd(Set(1 / 24.0f), g0, hn::Mul(Set(1 / 6.0f), g2));
-  u[0] = hn::Mul(Set(0.25f), g0);
-  u[1] = hn::Mul(Set(-1 / 6.0f), hn::Add(sum, g1));
-  u[2] = hn::Mul(Set(-1 / 6.0f), hn::Sub(sum, g1));
-  u[3] = hn::MulAdd(Set(1 / 12.0f), g1, half);
-  u[4] = hn::NegMulAdd(Set(1 / 12.0f), g1, half);
-  u[5] = g2;
+HWY_INLINE void WeightLine(const V* g, V* u) {
+  const V sum = hn::Add(g[0], g[2]);
+  const V half = hn::MulAdd(Set(1 / 24.0f), g[0], hn::Mul(Set(1 / 6.0f), g[2]));
+  u[0] = hn::Mul(Set(0.25f), g[0]);
+  u[1] = hn::Mul(Set(-1 / 6.0f), hn::Add(sum, g[1]));
+  u[2] = hn::Mul(Set(-1 / 6.0f), hn::Sub(sum, g[1]));
+  u[3] = hn::MulAdd(Set(1 / 12.0f), g[1], half);
+  u[4] = hn::NegMulAdd(Set(1 / 12.0f), g[1], half);
+  u[5] = g[2];
 }
 
 HWY_INLINE void WeightTile(const float* g, Grid from, float* u, Grid to) {
-  V t[6][3];
-  HWY_UNROLL(3)
-  for (int x = 0; x < 3; ++x) {
-    const float* p = g + x * from.x;
-    V column[6];
-    WeightLine(Load(p), Load(p + from.y), Load(p + 2 * from.y), column);
-    HWY_UNROLL(6)
-    for (int i = 0; i < 6; ++i) t[i][x] = column[i];
-  }
-  HWY_UNROLL(6)
-  for (int i = 0; i < 6; ++i) {
-    V row[6];
-    WeightLine(t[i][0], t[i][1], t[i][2], row);
-    HWY_UNROLL(6)
-    for (int x = 0; x < 6; ++x) Store(row[x], u + i * to.y + x * to.x);
-  }
+  TwoPasses<3, 6>(g, from, u, to, [](const V* in, V* out) HWY_ATTR { WeightLine(in, out); });
 }
 
 // G^T s, from six to three.
@@ -286,23 +262,8 @@ HWY_INLINE void WeightGradientLine(const V* s, V* g) {
 }
 
 HWY_INLINE void WeightGradientTile(const float* s, Grid from, float* dw, Grid to) {
-  V t[3][6];
-  HWY_UNROLL(6)
-  for (int x = 0; x < 6; ++x) {
-    V column[6], g[3];
-    HWY_UNROLL(6)
-    for (int i = 0; i < 6; ++i) column[i] = Load(s + i * from.y + x * from.x);
-    WeightGradientLine(column, g);
-    HWY_UNROLL(3)
-    for (int i = 0; i < 3; ++i) t[i][x] = g[i];
-  }
-  HWY_UNROLL(3)
-  for (int i = 0; i < 3; ++i) {
-    V g[3];
-    WeightGradientLine(t[i], g);
-    HWY_UNROLL(3)
-    for (int x = 0; x < 3; ++x) Store(g[x], dw + i * to.y + x * to.x);
-  }
+  TwoPasses<6, 3>(s, from, dw, to,
+                  [](const V* in, V* out) HWY_ATTR { WeightGradientLine(in, out); });
 }
 
 // Floats before row `row` of the weights as parameter_layout.h has them, and their taps' grid.

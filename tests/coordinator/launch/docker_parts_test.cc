@@ -278,6 +278,12 @@ TEST(DockerCausesTest, EachEndIsToldFromTheOthers) {
   EXPECT_EQ(cause(137, false, {.kill_seen = true}), "killed by SIGKILL, through Docker");
   EXPECT_EQ(cause(137, false, {.kill_seen = true, .killed_by_us = "we did"}), "we did");
   EXPECT_EQ(cause(0, false, {.killed_by_us = "we did"}), "exit code 0") << "it was faster";
+  EXPECT_EQ(cause(137, false, {.memory_bytes = limit, .kill_seen = true}),
+            "killed by SIGKILL, through Docker");
+  EXPECT_EQ(cause(137, false, {.memory_bytes = limit}),
+            "killed by SIGKILL; the engine does not say why: by a process outside of the "
+            "container, or for want of memory at the container's limit of 512 MiB");
+  EXPECT_EQ(cause(139, false, {.memory_bytes = limit}), "killed by SIGSEGV");
   EXPECT_EQ(cause(137, true, {.memory_bytes = limit}),
             "out of memory: the worker was killed at the container's limit of 512 MiB");
   EXPECT_EQ(cause(137, true, {}), "out of memory: the worker was killed");

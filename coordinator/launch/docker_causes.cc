@@ -84,10 +84,10 @@ WorkerExit DescribeExit(int64_t launch, int exit_code, bool oom_killed, const Ex
   } else if (exit.signal == SIGKILL && facts.memory_bytes > 0 && !facts.kill_seen) {
     // containerd before 2.3 loses some of what the kernel says of memory
     // (https://github.com/containerd/containerd/issues/8893), and then nobody knows.
-    exit.cause =
-        absl::StrCat("killed by SIGKILL; the engine does not say why: by a process outside of the "
-                     "container, or for want of memory",
-                     Limit(facts.memory_bytes));
+    exit.cause = absl::StrCat(
+        "killed by SIGKILL; the engine does not say why: by a process outside of the "
+        "container, or for want of memory",
+        Limit(facts.memory_bytes));
   } else if (signalled) {
     exit.cause = absl::StrCat("killed by ", SignalName(exit.signal),
                               facts.kill_seen ? ", through Docker" : "");

@@ -39,7 +39,7 @@ class BatchCore : public ConvWay {
   // d may be the u of AddWeightGradient, when that is done.
   virtual void MultiplyBackward(int images, const float* z, const float* backward,
                                 float* d) const = 0;
-  // dx, which holds zeros, becomes the input's gradient.
+  // dx = the input's gradient, overwritten.
   virtual void StoreGradient(int image, const float* d, float* dx) const = 0;
 };
 

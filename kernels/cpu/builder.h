@@ -37,24 +37,34 @@ class Builder {
     bool plain() const { return !norm.valid() && slope == 1; }
     View At(const Call& call) const;
   };
+  // A SparseGradient that is a place.
+  struct SparsePlace {
+    Place at;
+    Layout layout;
+    Stride stride;
+    bool valid() const { return at.valid(); }
+    SparseGradient At(const Call& call) const { return {call.At(at), layout, stride}; }
+  };
   struct Value : ValueUse {
     explicit Value(const ValueUse& use) : ValueUse(use) {}
 
     Layout layout;
     Place stored;  // none: within a group
     ViewPlace view;
-    Place active;    // as it reads, once it was asked for
-    Place gradient;  // of what is read; none until a reader's backward has given one
-    int group = -1;  // that makes it
+    Place active;        // as it reads, once it was asked for
+    Place gradient;      // of what is read; none until a reader's backward has given one
+    SparsePlace sparse;  // joins the gradient when the next convolution gives some, or at the end
+    int group = -1;      // that makes it
   };
   // What one group's forward leaves for its backward.
   struct GroupState {
     Group group;
     std::shared_ptr<const Convolution> conv;
     Place packed, codes, keep, index;
-    Place means, m2s;           // by image
-    Place norm, norm_gradient;  // arrays by channel, see builder.cc
-    Place sums, dots;           // by image; none until the gradient's giver leaves them
+    Place means, m2s;             // by image
+    Place norm, norm_gradient;    // arrays by channel, see builder.cc
+    Place sums, dots;             // by image; none until the gradient's giver leaves them
+    bool gradient_ended = false;  // by its giver, see EndPlace
   };
 
   // builder.cc: what all groups need
@@ -77,6 +87,9 @@ class Builder {
 
   // Adds to the value's gradient. `gradient` may become the value's own buffer.
   void GiveGradient(int value, Place gradient);
+  void GiveSparse(int value, const SparsePlace& sparse);
+  // Adds what waits to the gradient. Before it is read.
+  void JoinSparse(int value);
   // Where who gives the last gradient of a value leaves the sums that the value's batch norm needs
   // of it, so that nobody reads it again for them.
   struct SumsPlace {
@@ -89,15 +102,28 @@ class Builder {
   // None where the value has no batch norm, or ops before `reader` are still to add to its
   // gradient.
   SumsPlace TakeNormSums(int value, int reader);
+  // The same of all that is to be done to a value's gradient once it is whole: an addition's ReLU,
+  // and the sums for its terms' batch norms.
+  struct EndPlace {
+    Place stored;
+    float slope = 1;
+    std::vector<SumsPlace> sums;
+    GradientEnd At(const Call& call) const;
+    void AddUses(std::vector<Place>& uses) const;
+  };
+  EndPlace TakeEnd(int value, int reader);
+  // Of an addition's terms that have no other reader.
+  std::vector<SumsPlace> TakeTermsNormSums(const GroupState& sum);
+  // Whether ops before `reader` are still to add to the value's gradient, or something waits to.
+  bool GradientGrows(int value, int reader) const;
   // The batch norm's sums, unless they are there, and what they come to.
   void NormBackward(GroupState& state);
   static void AddNorm(const Call& call, Place coefficients, int channels, GradientView& gradient);
   // What gradients pass on the way back: the view, or the ReLU of which what is stored tells the
   // sign.
   ViewPlace BackwardView(const GroupState& state) const;
-  // The gradient of what is stored in place of that of what is read. `receivers`: values of which
-  // it then is the whole gradient.
-  void ApplyView(GroupState& state, const char* what, const std::vector<int>& receivers = {});
+  // The gradient of what is stored in place of that of what is read, and of that these sums.
+  void ApplyView(GroupState& state, const char* what, const std::vector<SumsPlace>& sums = {});
 
   // builder_conv.cc
   Place ChunkOf(const Convolution& conv);

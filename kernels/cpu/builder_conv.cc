@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "kernels/cpu/builder.h"
 
 namespace trainyard::kernels::cpu {
@@ -54,6 +56,7 @@ void Builder::ConvForward(GroupState& state) {
         epilogue.bias = call.At(bias);
         epilogue.pool = group.pool >= 0;
         epilogue.slope = slope;
+        epilogue.write = WriteOf(stored.bytes());
         if (call.training) {
           const float rate = dropout < 0 ? 0.0f : call.scalars->dropout_rates[dropout];
           if (rate > 0) {
@@ -78,10 +81,11 @@ void Builder::ConvBackward(GroupState& state) {
   Value& in = values_[o.inputs[0]];
 
   Place dx, packed;
-  const bool adds = in.gradient.valid();
-  SumsPlace sums;
+  const bool sparse = conv->stride() != Stride(), adds = !sparse && in.gradient.valid();
+  const SparsePlace more = sparse ? SparsePlace() : std::exchange(in.sparse, {});
+  EndPlace end;
   if (in.needs_gradient) {
-    dx = adds ? in.gradient : plan_.AddBuffer(in.layout.bytes());
+    dx = adds ? in.gradient : plan_.AddBuffer(conv->gradient().bytes());
     packed = state.packed;
     if (conv->core().packed_backward_floats() > 0) {
       packed = plan_.AddBuffer(conv->core().packed_backward_floats() * 4);
@@ -91,7 +95,7 @@ void Builder::ConvBackward(GroupState& state) {
                                                 call.At(packed));
                     });
     }
-    sums = TakeNormSums(o.inputs[0], group.head);
+    if (!sparse) end = TakeEnd(o.inputs[0], group.head);
   }
   const Place group_sums = plan_.AddBuffer(conv->group_floats() * 4), chunk = ChunkOf(*conv);
   const ViewPlace view = in.view;
@@ -99,9 +103,10 @@ void Builder::ConvBackward(GroupState& state) {
   const int dropout = group.dropout < 0 ? -1 : graph_.ops[group.dropout].dropout;
   const Place x = in.stored, stored = out.stored, dy = out.gradient;
   const Place dw = Gradient(o.offsets.weight), db = Gradient(o.offsets.bias);
-  plan_.AddStep(Label(group.head, "backward ") + conv->name(),
-                {x, view.norm, stored, out_view.norm, dy, state.codes, state.norm_gradient, packed,
-                 dx, sums.sums, sums.dots, group_sums, chunk},
+  std::vector<Place> uses = {x,      view.norm, stored,  out_view.norm, dy,    state.codes,
+                             state.norm_gradient, packed, dx, more.at, group_sums, chunk};
+  end.AddUses(uses);
+  plan_.AddStep(Label(group.head, "backward ") + conv->name(), uses,
                 [=, codes = state.codes, coefficients = state.norm_gradient,
                  pools = group.pool >= 0, norm = group.norm >= 0](Call& call) {
                   Convolution::BackwardCall backward;
@@ -118,12 +123,9 @@ void Builder::ConvBackward(GroupState& state) {
                   gradient.keep_scale = 1.0f / (1.0f - rate);
                   backward.packed_backward = call.At(packed);
                   backward.dx = call.At(dx);
-                  backward.accumulate = adds;
-                  NormSums norm_sums;
-                  if (sums.valid()) {
-                    norm_sums = sums.At(call, 0);
-                    backward.norm_sums = &norm_sums;
-                  }
+                  backward.write = adds ? Write::kAdd : WriteOf(conv->gradient().bytes());
+                  backward.more = more.At(call);
+                  backward.end = end.At(call);
                   backward.group_sums = call.At(group_sums);
                   backward.dw = call.At(dw);
                   backward.db = call.At(db);
@@ -131,7 +133,11 @@ void Builder::ConvBackward(GroupState& state) {
                   backward.scratch = call.Scratch(conv->scratch_floats());
                   conv->Backward(backward);
                 });
-  if (dx.valid() && !adds) GiveGradient(o.inputs[0], dx);
+  if (sparse && dx.valid()) {
+    GiveSparse(o.inputs[0], {dx, conv->gradient(), conv->stride()});
+  } else if (dx.valid() && !adds) {
+    GiveGradient(o.inputs[0], dx);
+  }
 }
 
 }  // namespace trainyard::kernels::cpu

@@ -65,12 +65,14 @@ void Builder::AddForward(GroupState& state) {
   const Place y = NewValue(group.output);
   const Layout layout = values_[group.output].layout;
   const float slope = group.stored_slope(graph_);
+  const Write write = WriteOf(layout.bytes());
   plan_.AddStep(Label(group.head, "forward"), {a.stored, a.view.norm, b.stored, b.view.norm, y},
                 [=, xa = a.stored, view_a = a.view, xb = b.stored, view_b = b.view](Call& call) {
                   ParallelFor(layout.batch, layout.image(), [&](int64_t n) {
                     const int64_t at = n * layout.image();
                     AddViews(layout.plane(), layout.channels(), call.Read(xa) + at, view_a.At(call),
-                             call.Read(xb) + at, view_b.At(call), slope, call.At(y) + at);
+                             call.Read(xb) + at, view_b.At(call), slope, write,
+                             call.At(y) + at);
                   });
                 });
 }
@@ -94,11 +96,9 @@ bool Builder::MayShareGradient(int value, int with, int add) const {
 void Builder::AddBackward(GroupState& state) {
   const Op& o = graph_.ops[state.group.head];
   const int a = o.inputs[0], b = o.inputs[1];
-  std::vector<int> receivers;
-  for (int value : o.inputs) {
-    if (values_[value].consumers == 1) receivers.push_back(value);
+  if (!state.gradient_ended) {
+    ApplyView(state, "backward of what follows", TakeTermsNormSums(state));
   }
-  ApplyView(state, "backward of what follows", receivers);
   const Value& out = values_[state.group.output];
   const Place dy = out.gradient;
   const bool both = values_[a].needs_gradient && values_[b].needs_gradient;

@@ -75,8 +75,7 @@ class ConvCore : public ConvWay {
   // weights.
   virtual void Forward(int images, const float* in, const float* packed, float* scratch,
                        float* out) const = 0;
-  // sums += the weights' gradient, image after image. Unless null, dx, which holds zeros, becomes
-  // the input's.
+  // sums += the weights' gradient, image after image. Unless null, dx = the input's, overwritten.
   virtual void Backward(int images, const float* in, const float* dy, const float* backward,
                         float* scratch, float* dx, float* sums) const = 0;
 

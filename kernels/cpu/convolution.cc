@@ -59,15 +59,54 @@ GradientView GradientOf(const GradientView& first, const Layout& stored, int64_t
   return gradient;
 }
 
-NormSums NormSumsOf(const NormSums& first, const Layout& in, int64_t image) {
-  NormSums sums = first;
-  sums.stored = Behind(first.stored, image * in.image());
-  sums.sum = Behind(first.sum, image * in.channels());
-  sums.dot = Behind(first.dot, image * in.channels());
-  return sums;
+// A 1x1 kernel that strides over pixels is one without stride on those that it reads.
+Stride StrideOver(const ConvGeometry& geometry) {
+  const Op& op = *geometry.op;
+  const bool reads_all = op.kernel_h > 1 || op.kernel_w > 1;
+  const bool padded = op.pad_top + op.pad_left + op.pad_bottom + op.pad_right > 0;
+  if (reads_all || padded || geometry.plain_input) return {};
+  return {op.stride_h, op.stride_w};
+}
+
+Op OpOn(const ConvGeometry& geometry, const Stride& stride) {
+  Op op = *geometry.op;
+  if (stride != Stride()) op.stride_h = op.stride_w = 1;
+  return op;
+}
+
+ConvGeometry GeometryOn(const ConvGeometry& geometry, const Stride& stride, const Op* op) {
+  ConvGeometry dense = geometry;
+  dense.op = op;
+  if (stride != Stride()) {
+    dense.in.height = geometry.out.height;
+    dense.in.width = geometry.out.width;
+  }
+  return dense;
+}
+
+GradientEnd EndOf(const GradientEnd& first, const Layout& in, int64_t image) {
+  GradientEnd end = first;
+  end.stored = Behind(first.stored, image * in.image());
+  for (int i = 0; i < end.sums_count; ++i) {
+    NormSums& sums = end.sums[i];
+    sums.stored += image * in.image();
+    sums.sum += image * in.channels();
+    sums.dot += image * in.channels();
+  }
+  return end;
 }
 
 }  // namespace
+
+Pitch PitchOf(const Layout& layout, const Stride& stride) {
+  return {int64_t{layout.shape.width} * layout.channels() * stride.y,
+          int64_t{layout.channels()} * stride.x};
+}
+
+void AddSparse(const SparseGradient& sparse, int64_t image, const Pitch& pitch, float* to) {
+  AddPixels(SizeOf(sparse.layout), sparse.g + image * sparse.layout.image(),
+            {pitch.y * sparse.stride.y, pitch.x * sparse.stride.x}, to);
+}
 
 // A thread's scratch: images of a pack, one behind another.
 struct Convolution::Staged {
@@ -81,11 +120,14 @@ Convolution::Convolution(const ConvGeometry& geometry, bool pools)
     : Convolution(geometry, pools, ChooseBatchCore(geometry)) {}
 
 Convolution::Convolution(const ConvGeometry& geometry, bool pools, std::unique_ptr<BatchCore> batch)
-    : geometry_(geometry),
+    : whole_{geometry.batch, geometry.in},
+      stride_(StrideOver(geometry)),
+      op_(OpOn(geometry, stride_)),
+      geometry_(GeometryOn(geometry, stride_, &op_)),
       batch_(std::move(batch)),
-      core_(batch_ == nullptr ? ChooseConvCore(geometry) : nullptr),
+      core_(batch_ == nullptr ? ChooseConvCore(geometry_) : nullptr),
       pack_(batch_ == nullptr ? core_->pack() : 1),
-      in_{geometry.batch, geometry.in},
+      in_{geometry.batch, geometry_.in},
       out_{geometry.batch, geometry.out},
       stored_(out_) {
   if (pools) {
@@ -148,7 +190,8 @@ void Convolution::StageImage(const float* x, const View& view, int64_t image, fl
   if (geometry_.plain_input) {
     StagePlanes(geometry_.in, x + image * geometry_.in.size(), core().input_frame(), staged);
   } else {
-    StageInput(SizeOf(in_), x + image * in_.image(), view, core().input_frame(), staged);
+    StageInput(SizeOf(in_), x + image * whole_.image(), PitchOf(whole_, stride_), view,
+               core().input_frame(), staged);
   }
 }
 
@@ -163,12 +206,14 @@ void Convolution::StageImageGradient(const BackwardCall& call, int64_t image, fl
                 staged, call.db == nullptr ? nullptr : bias_sums);
 }
 
-void Convolution::DrainImageGradient(const BackwardCall& call, int64_t image,
-                                     const float* staged) const {
-  NormSums norm_sums;
-  if (call.norm_sums != nullptr) norm_sums = NormSumsOf(*call.norm_sums, in_, image);
-  DrainGradient(SizeOf(in_), core().input_frame(), staged, call.accumulate,
-                call.dx + image * in_.image(), call.norm_sums == nullptr ? nullptr : &norm_sums);
+void Convolution::DrainImageGradient(const BackwardCall& call, int64_t image, float* staged) const {
+  const Frame frame = core().input_frame();
+  if (call.more.g != nullptr) {
+    const Pitch pitch{int64_t{frame.width} * in_.channels(), in_.channels()};
+    AddSparse(call.more, image, pitch, staged + frame.top * pitch.y + frame.left * pitch.x);
+  }
+  DrainGradient(SizeOf(in_), frame, staged, call.write, call.dx + image * in_.image(),
+                EndOf(call.end, in_, image));
 }
 
 int64_t Convolution::items() const {
@@ -219,7 +264,6 @@ void Convolution::BackwardPack(const BackwardCall& call, const Images& images, c
     StageImageGradient(call, first + i, staged.out + i * out_frame_, sums + core_->sum_floats());
   }
   const bool data = call.dx != nullptr;
-  if (data) std::fill_n(staged.dx, images.count * in_frame_, 0.0f);
   core_->Backward(images.count, staged.in, staged.out, call.packed_backward, staged.core,
                   data ? staged.dx : nullptr, sums);
   for (int i = 0; data && i < images.count; ++i) {
@@ -291,7 +335,6 @@ void Convolution::BackwardChunk(const BackwardCall& call, int first, int images)
 #pragma omp parallel for schedule(static) if (WorthThreads(images))
   for (int i = 0; i < images; ++i) {
     const Staged staged = StagedIn(call.scratch.Of(i, images));
-    std::fill_n(staged.dx, in_frame_, 0.0f);
     batch_->StoreGradient(i, u, staged.dx);
     DrainImageGradient(call, first + i, staged.dx);
   }

@@ -18,6 +18,24 @@
 
 namespace trainyard::kernels::cpu {
 
+// Every so many-th pixel, from the upper left one on.
+struct Stride {
+  int y = 1, x = 1;
+  bool operator==(const Stride&) const = default;
+};
+
+// Of images that lie like this, read every so many-th pixel.
+Pitch PitchOf(const Layout& layout, const Stride& stride = {});
+
+// Some pixels' part of a value's gradient.
+struct SparseGradient {
+  const float* g = nullptr;
+  Layout layout;  // of g
+  Stride stride;
+};
+// Adds an image's to the whole of it, whose pixels are `pitch` apart.
+void AddSparse(const SparseGradient& sparse, int64_t image, const Pitch& pitch, float* to);
+
 class Convolution {
  public:
   // `pools`: a 2x2 max pool is part of what drains.
@@ -33,6 +51,11 @@ class Convolution {
   int64_t items() const;                     // with scratch that are spread over threads, at most
   int64_t group_floats() const;              // of `group_sums`, all groups
   int64_t chunk_floats() const;              // of `chunk`, which all threads share; mostly 0
+
+  // Of the data gradient: the input's, or where a 1x1 kernel strides over pixels, of those alone
+  // that it reads, which are so many apart.
+  Layout gradient() const { return in_; }
+  Stride stride() const { return stride_; }
 
   // Pointers are to the whole batch; epilogue and gradient to the first image's.
   struct ForwardCall {
@@ -51,9 +74,11 @@ class Convolution {
     View view;
     GradientView gradient;
     const float* packed_backward = nullptr;
-    float* dx = nullptr;  // null: not wanted
-    bool accumulate = false;
-    const NormSums* norm_sums = nullptr;  // sum and dot: (batch, channels); null: not wanted
+    // In the form of gradient(); null: not wanted.
+    float* dx = nullptr;
+    Write write = Write::kStore;  // of dx
+    SparseGradient more;          // joins dx
+    GradientEnd end;              // sum and dot: (batch, channels)
     float* group_sums = nullptr;
     float* chunk = nullptr;
     float* dw = nullptr;
@@ -71,7 +96,7 @@ class Convolution {
   void DrainImage(const ForwardCall& call, int64_t image, const float* staged) const;
   void StageImageGradient(const BackwardCall& call, int64_t image, float* staged,
                           float* bias_sums) const;
-  void DrainImageGradient(const BackwardCall& call, int64_t image, const float* staged) const;
+  void DrainImageGradient(const BackwardCall& call, int64_t image, float* staged) const;
 
   bool WorthThreads(int images) const;
 
@@ -95,6 +120,9 @@ class Convolution {
   void BackwardChunk(const BackwardCall& call, int first, int images) const;
   void BackwardInChunks(const BackwardCall& call) const;
 
+  const Layout whole_;  // the input; the members below know only the pixels that are read of it
+  const Stride stride_;
+  const Op op_;
   const ConvGeometry geometry_;
   const std::unique_ptr<BatchCore> batch_;  // null: core_
   const std::unique_ptr<ConvCore> core_;

@@ -47,6 +47,7 @@ class DepthwiseCore : public ConvCore {
     for (int i = 0; i < images; ++i) {
       DepthwiseWeights(conv_, in + i * image_in_, dy + i * image_out_, sums);
       if (dx == nullptr) continue;
+      std::fill_n(dx + i * image_in_, image_in_, 0.0f);
       DepthwiseData(conv_, dy + i * image_out_, backward, dx + i * image_in_);
     }
   }

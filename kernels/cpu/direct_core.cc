@@ -130,9 +130,11 @@ class DirectCore : public ConvCore {
   const int groups_;
   const int in_pitch_, out_pitch_;  // floats from pixel to pixel
   const int64_t plane_;
-  int64_t step_ = 0;      // floats between the input pixels of neighbouring output pixels
-  bool joined_ = false;   // 1x1 with stride 1 on whole images
-  bool overlaps_ = true;  // an input pixel may have several taps
+  int64_t step_ = 0;          // floats between the input pixels of neighbouring output pixels
+  bool joined_ = false;       // 1x1 with stride 1 on whole images
+  bool overlaps_ = true;      // an input pixel may have several taps
+  bool covers_ = false;       // every pixel of the frame has one
+  int64_t input_floats_ = 0;  // of a frame
   std::vector<int64_t> tap_offsets_;         // in the input frame
   std::vector<int64_t> line_in_, line_out_;  // where lines of a pack begin
   const Panels forward_, backward_;
@@ -154,6 +156,10 @@ DirectCore::DirectCore(const ConvGeometry& geometry)
   joined_ = forward_.taps == 1 && op.stride_h == 1 && op.stride_w == 1 &&
             input_frame_.height == out_.height && input_frame_.width == out_.width;
   overlaps_ = op.kernel_h > op.stride_h || op.kernel_w > op.stride_w;
+  covers_ = op.kernel_h == op.stride_h && op.kernel_w == op.stride_w &&
+            input_frame_.height == out_.height * op.stride_h &&
+            input_frame_.width == out_.width * op.stride_w;
+  input_floats_ = int64_t{input_frame_.height} * input_frame_.width * in_pitch_;
   ChoosePack(geometry.batch);
 
   const int64_t row = int64_t{input_frame_.width} * in_pitch_;
@@ -171,8 +177,7 @@ DirectCore::DirectCore(const ConvGeometry& geometry)
 }
 
 void DirectCore::ChoosePack(int batch) {
-  const int64_t frames =
-      int64_t{input_frame_.height} * input_frame_.width * in_pitch_ + plane_ * out_pitch_;
+  const int64_t frames = input_floats_ + plane_ * out_pitch_;
   const int64_t wanted = std::min((kPackPixels + plane_ - 1) / plane_, kPackFloats / frames);
   pack_ = static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max(1, batch / kPacks)));
 }
@@ -249,6 +254,7 @@ void DirectCore::ForEachBand(int images, const Body& body) const {
 
 void DirectCore::Backward(int images, const float* in, const float* dy, const float* backward,
                           float* /*scratch*/, float* dx, float* sums) const {
+  if (dx != nullptr && !covers_) std::fill_n(dx, images * input_floats_, 0.0f);
   ForEachBand(images, [&](const Band& band) {
     AddWeightGradient(band, in, dy, sums);
     if (dx != nullptr) AddDataGradient(band, dy, backward, dx);

@@ -11,6 +11,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/program.h"
+#include "kernels/cpu/simd/staging.h"
 #include "kernels/cpu/simd/target.h"
 #include "tests/kernels/agreement.h"
 #include "tests/kernels/agreement_suite.h"
@@ -57,6 +58,47 @@ TEST(Cpu, LayersOfManyWeightsAgreeWithTheReference) {
   x = maker.Relu(maker.Conv(x, 128, 3, 3, 1, 1, {1, 1, 1, 1}, 1, true));
   maker.Linear(maker.GlobalAvgPool(x), 3);
   ExpectAgreementWithReference(kCpu, maker.graph(), 6, false);
+}
+
+// Blocks whose shortcuts read every so many-th pixel: a gradient of some pixels meets a
+// convolution's, another of its kind, a pool's, an addition's, or is alone.
+TEST(Cpu, OneByOneConvolutionsWithStrideAgreeWithTheReference) {
+  const auto strided = [](GraphMaker& net, int x, int filters, int stride_h, int stride_w) {
+    return net.BatchNorm(net.Conv(x, filters, 1, 1, stride_h, stride_w, {}, 1, false));
+  };
+  for (int kind = 0; kind < 6; ++kind) {
+    for (bool relu : {true, false}) {
+      SCOPED_TRACE(::testing::Message() << "kind " << kind << (relu ? ", ReLU" : ""));
+      GraphMaker net({3, 13, 11}, 6, 4);
+      int x = net.Relu(net.BatchNorm(net.Conv3x3(0, 18)));
+      if (relu || kind == 5) x = net.Add(net.BatchNorm(net.Conv3x3(x, 18)), x);
+      if (relu) x = net.Relu(x);
+      const int body = net.Relu(net.BatchNorm(net.Conv(x, 20, 3, 3, 2, 2, {1, 1, 1, 1}, 1, false)));
+      const int shortcut = strided(net, x, 20, 2, 2);
+      int y = net.Relu(net.Add(net.BatchNorm(net.Conv3x3(body, 20)), shortcut));
+      if (kind == 1) y = net.Add(y, strided(net, x, 20, 2, 2));
+      if (kind == 2)
+        y = net.Add(y, net.Conv(net.Pool(x, OpKind::kMaxPool, 1, 1, 2, 2, {}), 20, 1, 1, 1, 1, {},
+                                1, true));
+      if (kind == 3) y = net.Conv(strided(net, y, 24, 3, 2), 16, 1, 1, 2, 1, {}, 1, true);
+      if (kind == 4) y = net.Relu(strided(net, net.Relu(strided(net, y, 40, 1, 2)), 8, 2, 1));
+      if (kind == 5) y = net.Add(y, net.Conv(x, 20, 1, 1, 2, 2, {}, 2, true));
+      net.Linear(net.GlobalAvgPool(y), 4);
+      ExpectAgreementWithReference(kCpu, net.graph(), 6, false);
+    }
+  }
+}
+
+// So large that they are streamed past the caches. Without ReLU: among millions of values some are
+// so near to 0 that rounding decides.
+TEST(Cpu, LargeActivationsAgreeWithTheReference) {
+  GraphMaker net({1, 48, 48}, 64, 3);
+  ASSERT_EQ(cpu::WriteOf(int64_t{64} * 48 * 48 * 16 * 4), cpu::Write::kStream);
+  const int x = net.BatchNorm(net.Conv3x3(0, 16));
+  const int y = net.Add(net.BatchNorm(net.Conv(x, 16, 1, 1, 1, 1, {}, 1, false)), x);
+  const int z = net.Conv(y, 16, 1, 1, 1, 1, {}, 1, true);
+  net.Linear(net.Pool(z, OpKind::kAvgPool, 12, 12, 12, 12, {}), 3);
+  ExpectAgreementWithReference(kCpu, net.graph(), 64, false);
 }
 
 std::vector<float> CpuTrajectory(const Graph& graph, int threads, int steps, bool poison = false) {

@@ -16,7 +16,7 @@ void Activate(int64_t pixels, int channels, const float* x, const View& view, fl
   WithView(view, [&](auto is) HWY_ATTR {
     ForRuns(pixels, [&](int64_t first, int64_t run) HWY_ATTR {
       const int64_t at = first * channels;
-      ReadRow<typename decltype(is)::Type>(run, channels, x + at, view, y + at);
+      ReadRow<typename decltype(is)::Type>(run, channels, {x + at, channels}, view, y + at);
     });
   });
 }
@@ -25,6 +25,7 @@ void Activate(int64_t pixels, int channels, const float* x, const View& view, fl
 struct Sum {
   const View &view_a, &view_b;
   float slope;
+  Write write;
 };
 
 template <class ReadA, class ReadB>
@@ -37,15 +38,20 @@ HWY_NOINLINE void AddRow(int64_t pixels, int channels, const Sum& sum, const flo
     for (int64_t i = c; i < pixels * channels; i += channels) {
       FetchAhead(a + i);
       FetchAhead(b + i);
-      FetchAhead(y + i);
-      Store(Act(hn::Add(read_a(Load(a + i)), read_b(Load(b + i))), slope), y + i);
+      const V v = Act(hn::Add(read_a(Load(a + i)), read_b(Load(b + i))), slope);
+      if (sum.write == Write::kStream) {
+        hn::Stream(v, D(), y + i);
+      } else {
+        FetchAhead(y + i);
+        Store(v, y + i);
+      }
     }
   }
 }
 
 void AddViews(int64_t pixels, int channels, const float* a, const View& view_a, const float* b,
-              const View& view_b, float slope, float* y) {
-  const Sum sum{view_a, view_b, slope};
+              const View& view_b, float slope, Write write, float* y) {
+  const Sum sum{view_a, view_b, slope, write};
   WithView(view_a, [&](auto is_a) HWY_ATTR {
     WithView(view_b, [&](auto is_b) HWY_ATTR {
       ForRuns(pixels, [&](int64_t first, int64_t run) HWY_ATTR {
@@ -55,6 +61,7 @@ void AddViews(int64_t pixels, int channels, const float* a, const View& view_a, 
       });
     });
   });
+  if (write == Write::kStream) hwy::FlushStream();
 }
 
 void Accumulate(int64_t count, const float* b, float* a) {
@@ -154,8 +161,8 @@ void Activate(int64_t pixels, int channels, const float* x, const View& view, fl
 }
 
 void AddViews(int64_t pixels, int channels, const float* a, const View& view_a, const float* b,
-              const View& view_b, float slope, float* y) {
-  HWY_DYNAMIC_DISPATCH(AddViews)(pixels, channels, a, view_a, b, view_b, slope, y);
+              const View& view_b, float slope, Write write, float* y) {
+  HWY_DYNAMIC_DISPATCH(AddViews)(pixels, channels, a, view_a, b, view_b, slope, write, y);
 }
 
 void Accumulate(int64_t count, const float* b, float* a) {

@@ -37,13 +37,15 @@ void ClearAround(const Frame& frame, int height, int width, int channels, float*
 
 // ---- Input ----
 
-void StageInput(const ImageSize& size, const float* x, const View& view, const Frame& frame,
-                float* staged) {
+void StageInput(const ImageSize& size, const float* x, const Pitch& pitch, const View& view,
+                const Frame& frame, float* staged) {
   ClearAround(frame, size.height, size.width, size.channels, staged);
-  const int64_t row = int64_t{size.width} * size.channels;
+  // Where pixels are left out, two of the rows that are not.
+  const int64_t ahead = pitch.x == size.channels ? kFloatsAhead : 2 * pitch.y;
   WithView(view, [&](auto is) HWY_ATTR {
     for (int y = 0; y < size.height; ++y) {
-      ReadRow<typename decltype(is)::Type>(size.width, size.channels, x + y * row, view,
+      ReadRow<typename decltype(is)::Type>(size.width, size.channels,
+                                           {x + y * pitch.y, pitch.x, ahead}, view,
                                            Row(frame, size.channels, y, staged));
     }
   });
@@ -59,7 +61,7 @@ struct OutputRow {
   int channels;
 };
 
-template <bool kPool, bool kKeep, bool kCodes>
+template <bool kPool, bool kKeep, bool kCodes, bool kStream>
 HWY_NOINLINE void DrainRow(const OutputRow& row, const Epilogue& epilogue, const uint8_t* keep,
                            uint8_t* codes, float* stored) {
   const int channels = row.channels;
@@ -94,14 +96,18 @@ HWY_NOINLINE void DrainRow(const OutputRow& row, const Epilogue& epilogue, const
           code = hn::Or(code, drop);
         }
       }
-      FetchAhead(stored + at);
-      Store(y, stored + at);
+      if constexpr (kStream) {
+        hn::Stream(y, D(), stored + at);
+      } else {
+        FetchAhead(stored + at);
+        Store(y, stored + at);
+      }
       if constexpr (kCodes) StoreBytes(code, codes + at);
     }
   }
 }
 
-template <bool kPool, bool kKeep, bool kCodes>
+template <bool kPool, bool kKeep, bool kCodes, bool kStream = false>
 void DrainRows(const ImageSize& size, int width, const float* out, const Epilogue& epilogue,
                float* stored) {
   constexpr int kSide = kPool ? 2 : 1;
@@ -111,9 +117,10 @@ void DrainRows(const ImageSize& size, int width, const float* out, const Epilogu
   const uint8_t* keep = epilogue.keep;
   uint8_t* codes = epilogue.codes;
   for (int y = 0; y < size.height / kSide; ++y) {
-    DrainRow<kPool, kKeep, kCodes>(row, epilogue, keep, codes, stored);
+    DrainRow<kPool, kKeep, kCodes, kStream>(row, epilogue, keep, codes, stored);
     if (epilogue.mean != nullptr) {
-      AddSums<ReadPlain>(row.width, size.channels, stored, View(), epilogue.mean);
+      AddSums<ReadPlain>(row.width, size.channels, kStream ? row.out : stored, View(),
+                         epilogue.mean);
     }
     row.out += kSide * out_row;
     stored += floats;
@@ -122,22 +129,39 @@ void DrainRows(const ImageSize& size, int width, const float* out, const Epilogu
   }
 }
 
+// What is streamed is not read again for its moments: they are taken of what came out, where that
+// is what is stored.
+bool Streams(const Epilogue& epilogue) {
+  const bool as_it_comes = epilogue.bias == nullptr && epilogue.slope == 1;
+  return epilogue.write == Write::kStream && !epilogue.pool && epilogue.keep == nullptr &&
+         epilogue.codes == nullptr && (epilogue.mean == nullptr || as_it_comes);
+}
+
 void DrainOutput(const ImageSize& size, int width, const float* out, const Epilogue& epilogue,
                  float* stored) {
-  const bool moments = epilogue.mean != nullptr;
+  const bool moments = epilogue.mean != nullptr, streams = Streams(epilogue);
   if (moments) Fill(epilogue.mean, size.channels, 0);
-  const int kind = (epilogue.pool ? 4 : 0) + (epilogue.keep != nullptr ? 2 : 0) +
-                   (epilogue.codes != nullptr ? 1 : 0);
-  constexpr decltype(&DrainRows<false, false, false>) kKinds[] = {
-      DrainRows<false, false, false>, DrainRows<false, false, true>, DrainRows<false, true, false>,
-      DrainRows<false, true, true>,   DrainRows<true, false, false>, DrainRows<true, false, true>,
-      DrainRows<true, true, false>,   DrainRows<true, true, true>};
-  kKinds[kind](size, width, out, epilogue, stored);
+  if (streams) {
+    DrainRows<false, false, false, true>(size, width, out, epilogue, stored);
+    hwy::FlushStream();
+  } else {
+    const int kind = (epilogue.pool ? 4 : 0) + (epilogue.keep != nullptr ? 2 : 0) +
+                     (epilogue.codes != nullptr ? 1 : 0);
+    constexpr decltype(&DrainRows<false, false, false>) kKinds[] = {
+        DrainRows<false, false, false>, DrainRows<false, false, true>,
+        DrainRows<false, true, false>,  DrainRows<false, true, true>,
+        DrainRows<true, false, false>,  DrainRows<true, false, true>,
+        DrainRows<true, true, false>,   DrainRows<true, true, true>};
+    kKinds[kind](size, width, out, epilogue, stored);
+  }
   if (!moments) return;
-  const int side = epilogue.pool ? 2 : 1;
-  const int64_t pixels = int64_t{size.height / side} * (size.width / side);
-  Divide(epilogue.mean, size.channels, pixels);
-  Deviations(pixels, size.channels, stored, epilogue.mean, epilogue.m2);
+  const int side = epilogue.pool ? 2 : 1, height = size.height / side, pixels = size.width / side;
+  Divide(epilogue.mean, size.channels, int64_t{height} * pixels);
+  Fill(epilogue.m2, size.channels, 0);
+  const float* row = streams ? out : stored;
+  for (int y = 0; y < height; ++y, row += int64_t{streams ? width : pixels} * size.channels) {
+    AddSquares(pixels, size.channels, row, epilogue.mean, epilogue.m2);
+  }
 }
 
 // ---- The output's gradient ----
@@ -169,27 +193,62 @@ void StageGradient(const ImageSize& size, const GradientView& gradient, const Fr
 
 // ---- The input's gradient ----
 
-void DrainGradient(const ImageSize& size, const Frame& frame, const float* staged, bool accumulate,
-                   float* dx, const NormSums* sums) {
+// What is written stays in `row`, for sums.
+template <Write kWrite, bool kRelu>
+void EndRow(float* row, int64_t floats, const float* stored, float slope, float* to) {
+  const V slopes = Same(slope);
+  for (int64_t i = 0; i < floats; i += kLanes) {
+    V v = Load(row + i);
+    if constexpr (kWrite != Write::kStream) FetchAhead(to + i);
+    if constexpr (kWrite == Write::kAdd) v = hn::Add(Load(to + i), v);
+    if constexpr (kRelu) {
+      FetchAhead(stored + i);
+      v = ActLike(Load(stored + i), v, slopes);
+    }
+    if constexpr (kRelu || kWrite == Write::kAdd) Store(v, row + i);
+    if constexpr (kWrite == Write::kStream) {
+      hn::Stream(v, D(), to + i);
+    } else {
+      Store(v, to + i);
+    }
+  }
+}
+
+void DrainGradient(const ImageSize& size, const Frame& frame, float* staged, Write write, float* dx,
+                   const GradientEnd& end) {
+  constexpr decltype(&EndRow<Write::kStore, false>) kRows[][2] = {
+      {EndRow<Write::kStore, false>, EndRow<Write::kStore, true>},
+      {EndRow<Write::kStream, false>, EndRow<Write::kStream, true>},
+      {EndRow<Write::kAdd, false>, EndRow<Write::kAdd, true>}};
+  const auto end_row = kRows[static_cast<int>(write)][end.stored != nullptr];
   const int channels = size.channels;
   const int64_t floats = int64_t{size.width} * channels;
-  if (sums != nullptr) {
-    Fill(sums->sum, channels, 0);
-    Fill(sums->dot, channels, 0);
+  for (int i = 0; i < end.sums_count; ++i) {
+    Fill(end.sums[i].sum, channels, 0);
+    Fill(end.sums[i].dot, channels, 0);
   }
   for (int y = 0; y < size.height; ++y) {
-    const float* from = Row(frame, channels, y, staged);
-    float* to = dx + y * floats;
-    for (int64_t i = 0; i < floats; i += kLanes) {
-      FetchAhead(to + i);
-      const V g = Load(from + i);
-      Store(accumulate ? hn::Add(Load(to + i), g) : g, to + i);
-    }
-    if (sums != nullptr) {
-      WithView(sums->view, [&](auto is) HWY_ATTR {
-        AddNormSums<typename decltype(is)::Type>(size.width, channels, to,
-                                                 sums->stored + y * floats, *sums);
+    float* row = Row(frame, channels, y, staged);
+    const float* stored = end.stored == nullptr ? nullptr : end.stored + y * floats;
+    end_row(row, floats, stored, end.slope, dx + y * floats);
+    for (int i = 0; i < end.sums_count; ++i) {
+      const NormSums& sums = end.sums[i];
+      WithView(sums.view, [&](auto is) HWY_ATTR {
+        AddNormSums<typename decltype(is)::Type>(size.width, channels, row,
+                                                 sums.stored + y * floats, sums);
       });
+    }
+  }
+  if (write == Write::kStream) hwy::FlushStream();
+}
+
+void AddPixels(const ImageSize& size, const float* from, const Pitch& pitch, float* to) {
+  for (int y = 0; y < size.height; ++y) {
+    for (int x = 0; x < size.width; ++x, from += size.channels) {
+      float* pixel = to + y * pitch.y + x * pitch.x;
+      for (int c = 0; c < size.channels; c += kLanes) {
+        Store(hn::Add(Load(pixel + c), Load(from + c)), pixel + c);
+      }
     }
   }
 }
@@ -206,10 +265,11 @@ HWY_EXPORT(StageInput);
 HWY_EXPORT(DrainOutput);
 HWY_EXPORT(StageGradient);
 HWY_EXPORT(DrainGradient);
+HWY_EXPORT(AddPixels);
 
-void StageInput(const ImageSize& size, const float* x, const View& view, const Frame& frame,
-                float* staged) {
-  HWY_DYNAMIC_DISPATCH(StageInput)(size, x, view, frame, staged);
+void StageInput(const ImageSize& size, const float* x, const Pitch& pitch, const View& view,
+                const Frame& frame, float* staged) {
+  HWY_DYNAMIC_DISPATCH(StageInput)(size, x, pitch, view, frame, staged);
 }
 
 void DrainOutput(const ImageSize& size, int width, const float* out, const Epilogue& epilogue,
@@ -222,9 +282,13 @@ void StageGradient(const ImageSize& size, const GradientView& gradient, const Fr
   HWY_DYNAMIC_DISPATCH(StageGradient)(size, gradient, frame, staged, sums);
 }
 
-void DrainGradient(const ImageSize& size, const Frame& frame, const float* staged, bool accumulate,
-                   float* dx, const NormSums* sums) {
-  HWY_DYNAMIC_DISPATCH(DrainGradient)(size, frame, staged, accumulate, dx, sums);
+void DrainGradient(const ImageSize& size, const Frame& frame, float* staged, Write write, float* dx,
+                   const GradientEnd& end) {
+  HWY_DYNAMIC_DISPATCH(DrainGradient)(size, frame, staged, write, dx, end);
+}
+
+void AddPixels(const ImageSize& size, const float* from, const Pitch& pitch, float* to) {
+  HWY_DYNAMIC_DISPATCH(AddPixels)(size, from, pitch, to);
 }
 
 }  // namespace trainyard::kernels::cpu

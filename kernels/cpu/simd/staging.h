@@ -6,6 +6,7 @@
 // All images are channels last, channels a multiple of 16 (layout.h), one image a call, one thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 namespace trainyard::kernels::cpu {
@@ -34,9 +35,27 @@ struct ImageSize {
   int channels = 0;
 };
 
+// Floats from a pixel to the one below, and to its right neighbour. With more than an image's own,
+// it is every so many-th pixel of a larger one.
+struct Pitch {
+  int64_t y = 0, x = 0;
+};
+
+// How activations and gradients are written.
+enum class Write {
+  kStore,
+  kStream,  // past the caches; 64-byte aligned
+  kAdd,     // to what is there
+};
+// Streams a tensor of which nothing would be in the caches any more when it is read.
+inline Write WriteOf(int64_t bytes) {
+  constexpr int64_t kCached = int64_t{8} << 20;
+  return bytes < kCached ? Write::kStore : Write::kStream;
+}
+
 // frame = view(x), with zeros around it.
-void StageInput(const ImageSize& size, const float* x, const View& view, const Frame& frame,
-                float* staged);
+void StageInput(const ImageSize& size, const float* x, const Pitch& pitch, const View& view,
+                const Frame& frame, float* staged);
 
 // What stands in a code: the place of the largest in its 2x2 window, row by row, and whether
 // dropout dropped it. 0 where neither stands after the convolution.
@@ -53,6 +72,7 @@ struct Epilogue {
   uint8_t* codes = nullptr;       // out, as stored; null: not wanted
   float* mean = nullptr;          // out, by channel; null: not wanted
   float* m2 = nullptr;            // sum of squared deviations from that mean
+  Write write = Write::kStore;    // kStream holds where nothing but moments follows
 };
 
 // stored = epilogue(out). `size` is the convolution's output; `width` pixels lie from row to row of
@@ -88,8 +108,21 @@ struct NormSums {
   float *sum = nullptr, *dot = nullptr;  // out
 };
 
-// dx = the image in the frame, or dx += it; then its sums (null: not wanted).
-void DrainGradient(const ImageSize& size, const Frame& frame, const float* staged, bool accumulate,
-                   float* dx, const NormSums* sums);
+// What becomes of an input's gradient, once all of it is there.
+struct GradientEnd {
+  // The ReLU that made the input: times slope where this is not > 0. null: none.
+  const float* stored = nullptr;
+  float slope = 1;
+  // For the batch norms behind it. An addition has one for each term.
+  std::array<NormSums, 2> sums;
+  int sums_count = 0;
+};
+
+// dx = the image in the frame, or dx += it, brought to its end. Writes over the frame.
+void DrainGradient(const ImageSize& size, const Frame& frame, float* staged, Write write, float* dx,
+                   const GradientEnd& end);
+
+// to += from, an image whose pixels are `pitch` apart there.
+void AddPixels(const ImageSize& size, const float* from, const Pitch& pitch, float* to);
 
 }  // namespace trainyard::kernels::cpu

@@ -21,7 +21,11 @@ using V = hn::Vec<D>;
 
 HWY_INLINE V Load(const float* p) { return hn::LoadU(D(), p); }
 HWY_INLINE void Store(V v, float* p) { hn::StoreU(v, D(), p); }
-HWY_INLINE void AddTo(V v, float* p) { Store(hn::Add(Load(p), v), p); }
+template <bool kAdds>
+HWY_INLINE void Put(V v, float* p) {
+  if constexpr (kAdds) v = hn::Add(Load(p), v);
+  Store(v, p);
+}
 HWY_INLINE V Set(float value) { return hn::Set(D(), value); }
 
 // Pixels, or positions of a transformed tile, of which each lies `x` floats behind its left
@@ -159,16 +163,22 @@ HWY_INLINE void OddInputGradient(V o5, V d12, V d34, V* d) {
   d[2] = o5;
 }
 
-HWY_INLINE void AddInputGradientRow(const V* o, float* image, int64_t step) {
+// kAdds: there is something already in the first two pixels; in all of them.
+template <bool kAddsLeft, bool kAdds>
+HWY_INLINE void InputGradientRow(const V* o, float* image, int64_t step) {
   V d[3];
   EvenInputGradient(o[0], hn::Add(o[1], o[2]), hn::Add(o[3], o[4]), d);
-  HWY_UNROLL(3)
-  for (int x = 0; x < 3; ++x) AddTo(d[x], image + 2 * x * step);
+  Put<kAdds || kAddsLeft>(d[0], image);
+  Put<kAdds>(d[1], image + 2 * step);
+  Put<kAdds>(d[2], image + 4 * step);
   OddInputGradient(o[5], hn::Sub(o[2], o[1]), hn::Sub(o[4], o[3]), d);
-  HWY_UNROLL(3)
-  for (int x = 0; x < 3; ++x) AddTo(d[x], image + (2 * x + 1) * step);
+  Put<kAdds || kAddsLeft>(d[0], image + step);
+  Put<kAdds>(d[1], image + 3 * step);
+  Put<kAdds>(d[2], image + 5 * step);
 }
 
+// kBelow, kRight: of another tile, which has written the first two rows, or columns, already.
+template <bool kBelow, bool kRight>
 HWY_INLINE void InputGradientTile(const float* o, Grid from, float* image, Grid to) {
   V t[3][6], column[3];
   HWY_UNROLL(6)
@@ -180,8 +190,9 @@ HWY_INLINE void InputGradientTile(const float* o, Grid from, float* image, Grid 
     HWY_UNROLL(3)
     for (int i = 0; i < 3; ++i) t[i][x] = column[i];
   }
-  HWY_UNROLL(3)
-  for (int i = 0; i < 3; ++i) AddInputGradientRow(t[i], image + 2 * i * to.y, to.x);
+  InputGradientRow<kRight, kBelow>(t[0], image, to.x);
+  InputGradientRow<kRight, false>(t[1], image + 2 * to.y, to.x);
+  InputGradientRow<kRight, false>(t[2], image + 4 * to.y, to.x);
   HWY_UNROLL(6)
   for (int x = 0; x < 6; ++x) {
     const float* p = o + x * from.x;
@@ -191,8 +202,9 @@ HWY_INLINE void InputGradientTile(const float* o, Grid from, float* image, Grid 
     HWY_UNROLL(3)
     for (int i = 0; i < 3; ++i) t[i][x] = column[i];
   }
-  HWY_UNROLL(3)
-  for (int i = 0; i < 3; ++i) AddInputGradientRow(t[i], image + (2 * i + 1) * to.y, to.x);
+  InputGradientRow<kRight, kBelow>(t[0], image + to.y, to.x);
+  InputGradientRow<kRight, false>(t[1], image + 3 * to.y, to.x);
+  InputGradientRow<kRight, false>(t[2], image + 5 * to.y, to.x);
 }
 
 void DoInput(const Tiles& tiles, const float* image, float* u) {
@@ -225,13 +237,22 @@ void DoOutputGradient(const Tiles& tiles, const float* image, float* z) {
   }
 }
 
+template <bool kBelow, bool kRight>
+void InputGradientChannels(const Tiles& tiles, const float* from, float* to) {
+  for (int c = 0; c < tiles.channels; c += int{hn::MaxLanes(D())}) {
+    InputGradientTile<kBelow, kRight>(from + c, PositionsOf(tiles.position), to + c,
+                                      PixelsOf(tiles));
+  }
+}
+
 void DoInputGradient(const Tiles& tiles, const float* d, float* image) {
+  constexpr decltype(&InputGradientChannels<false, false>) kKinds[] = {
+      InputGradientChannels<false, false>, InputGradientChannels<false, true>,
+      InputGradientChannels<true, false>, InputGradientChannels<true, true>};
   for (int i = 0; i < tiles.count; ++i) {
-    const float* from = d + i * tiles.row;
-    float* to = image + CornerOf(tiles, tiles.first + i);
-    for (int c = 0; c < tiles.channels; c += int{hn::MaxLanes(D())}) {
-      InputGradientTile(from + c, PositionsOf(tiles.position), to + c, PixelsOf(tiles));
-    }
+    const int tile = tiles.first + i;
+    const int kind = (tile >= tiles.tiles_x ? 2 : 0) + (tile % tiles.tiles_x > 0 ? 1 : 0);
+    kKinds[kind](tiles, d + i * tiles.row, image + CornerOf(tiles, tile));
   }
 }
 

@@ -40,7 +40,8 @@ void TransformInput(const Tiles& tiles, const float* image, float* u);
 void TransformOutput(const Tiles& tiles, const float* m, float* image);
 // z = A dY A^T
 void TransformOutputGradient(const Tiles& tiles, const float* image, float* z);
-// image += B d B^T, tile after tile.
+// image = B d B^T, overwritten by the first tile that reaches a pixel, and added to by those after
+// it: so an image's tiles come in order.
 void TransformInputGradient(const Tiles& tiles, const float* d, float* image);
 
 // Transformed weights, and the sums of their gradients: positions[36] of (panel of 16 outputs,

@@ -246,7 +246,7 @@ ConvResults<float> Computed(const ConvSample& sample, const ConvCore& core,
     out.To(staged_out, images, results.y.data() + y);
 
     const std::vector<float> staged_dy = out.From(sample.dy().data() + y, images);
-    std::vector<float> staged_dx(staged.size());
+    std::vector<float> staged_dx(staged.size(), wants_dx ? kNan : 0);
     scratch.assign(scratch.size(), kNan);
     core.Backward(images, staged.data(), staged_dy.data(), packed.backward(), scratch.data(),
                   wants_dx ? staged_dx.data() : nullptr, sums.data());
@@ -278,7 +278,7 @@ ConvResults<float> Computed(const ConvSample& sample, const BatchCore& core,
     core.AddWeightGradient(images, u.data(), z.data(), sums.data());
     core.MultiplyBackward(images, z.data(), packed.backward(), u.data());
     for (int i = 0; i < images; ++i) {
-      std::vector<float> staged_y(out.floats(), kNan), staged_dx(in.floats());
+      std::vector<float> staged_y(out.floats(), kNan), staged_dx(in.floats(), kNan);
       core.StoreOutput(i, m.data(), staged_y.data());
       out.To(staged_y, 1, y + i * geometry.out.size());
       core.StoreGradient(i, u.data(), staged_dx.data());

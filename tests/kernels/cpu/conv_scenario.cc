@@ -35,6 +35,28 @@ std::vector<double> ReadInDouble(const Activations& in, const std::vector<float>
   return read;
 }
 
+// Of the gradient of some pixels.
+constexpr Stride kSome = {2, 3};
+// Of the ReLU that made x.
+constexpr float kEndSlope = 0.5f;
+
+Layout SomePixels(Layout layout) {
+  layout.shape.height = (layout.shape.height + kSome.y - 1) / kSome.y;
+  layout.shape.width = (layout.shape.width + kSome.x - 1) / kSome.x;
+  return layout;
+}
+
+// Calls body(index in `some`, index in `all`), both canonical.
+template <typename Body>
+void ForEachOfSome(const Layout& some, const Layout& all, const Stride& stride, const Body& body) {
+  const int64_t width = some.shape.width;
+  for (int64_t i = 0; i < some.batch * some.shape.size(); ++i) {
+    const int64_t plane = i / some.plane(), pixel = i % some.plane();
+    const int64_t y = pixel / width * stride.y, x = pixel % width * stride.x;
+    body(i, plane * all.plane() + y * all.shape.width + x);
+  }
+}
+
 // The four of a window, or the one.
 struct Window {
   Window(const Layout& stored, const Layout& out, bool pool, int64_t canonical) : width(0) {
@@ -86,6 +108,9 @@ Around RandomAround(Draws& draws, const ConvCase& conv) {
   around.pool = conv.op.stride_h == 1 && conv.op.stride_w == 1 && draws.Chance(0.5);
   around.dropout = draws.Chance(0.5);
   around.accumulate = draws.Chance(0.5);
+  around.more = draws.Chance(0.3);
+  around.relu_end = draws.Chance(0.3);
+  around.two_sums = draws.Chance(0.3);
   around.slope = around.norm_after ? 1 : slopes[draws.Int(0, 2)];
   around.slope_after = around.norm_after ? slopes[draws.Int(0, 2)] : around.slope;
   return around;
@@ -107,6 +132,7 @@ void ExpectSame(const Outputs& a, const Outputs& b) {
   EXPECT_TRUE(same(a.dx, b.dx));
   EXPECT_TRUE(same(a.dw, b.dw) && same(a.db, b.db));
   EXPECT_TRUE(same(a.norm_sum, b.norm_sum) && same(a.norm_dot, b.norm_dot));
+  EXPECT_TRUE(same(a.other_sum, b.other_sum) && same(a.other_dot, b.other_dot));
 }
 
 Scenario::Scenario(const ConvCase& conv, const Around& around, uint32_t seed, bool in_chunks)
@@ -118,11 +144,15 @@ Scenario::Scenario(const ConvCase& conv, const Around& around, uint32_t seed, bo
       in_{{conv.images, sample_.geometry().in}},
       out_{{conv.images, sample_.geometry().out}},
       stored_{convolution_.stored()},
+      gradient_{convolution_.gradient()},
+      some_{SomePixels(in_.layout)},
       draws_(seed + 1),
       before_(draws_, in_.layout.shape.channels),
       after_(draws_, out_.layout.shape.channels),
+      other_(draws_, in_.layout.shape.channels),
       x_(conv.plain_input ? sample_.x() : in_.From(sample_.x())),
-      dx_before_(RandomActivations(in_, draws_)),
+      dx_before_(RandomActivations(gradient_, draws_)),
+      more_(RandomActivations(some_, draws_)),
       bias_(ChannelValues(draws_, out_.layout.shape.channels)),
       a_(ChannelValues(draws_, out_.layout.shape.channels)),
       b_(ChannelValues(draws_, out_.layout.shape.channels)),
@@ -182,6 +212,23 @@ void Scenario::Forward(const std::vector<float>& weights, const ThreadScratch& s
   convolution_.Forward(call);
 }
 
+GradientEnd Scenario::end(Outputs& out) const {
+  GradientEnd end;
+  if (around_.relu_end) {
+    end.stored = x_.data();
+    end.slope = kEndSlope;
+  }
+  if (around_.norm_before) {
+    end.sums[end.sums_count++] = {x_.data(), before_.view(true, around_.slope_before),
+                                  out.norm_sum.data(), out.norm_dot.data()};
+  }
+  if (around_.two_sums) {
+    end.sums[end.sums_count++] = {x_.data(), other_.view(true, 1), out.other_sum.data(),
+                                  out.other_dot.data()};
+  }
+  return end;
+}
+
 void Scenario::Backward(const std::vector<float>& weights, const ThreadScratch& scratch,
                         Outputs& out) const {
   const ConvWay& core = convolution_.core();
@@ -192,15 +239,17 @@ void Scenario::Backward(const std::vector<float>& weights, const ThreadScratch& 
   std::vector<float> group_sums(convolution_.group_floats(), kNan);
   const View view = before_.view(around_.norm_before, around_.slope_before);
   std::vector<float> chunk(convolution_.chunk_floats(), kNan);
-  const NormSums norm_sums{x_.data(), view, out.norm_sum.data(), out.norm_dot.data()};
   Convolution::BackwardCall call;
   call.x = x_.data();
   call.view = view;
   call.gradient = gradient(out);
   call.packed_backward = backward.data();
   if (wants_dx()) call.dx = out.dx.data();
-  call.accumulate = around_.accumulate;
-  if (around_.norm_before) call.norm_sums = &norm_sums;
+  call.write = around_.accumulate ? Write::kAdd : Write::kStore;
+  if (wants_dx() && !sparse()) {
+    if (around_.more) call.more = {more_.data(), some_.layout, kSome};
+    call.end = end(out);
+  }
   call.group_sums = group_sums.data();
   call.chunk = chunk.data();
   call.dw = out.dw.data();
@@ -224,7 +273,7 @@ Outputs Scenario::Compute(int threads) const {
   out.dw.assign(weights.size(), kNan);
   out.db.assign(out_.layout.channels(), kNan);
   out.norm_sum.assign(batch * in_.layout.channels(), kNan);
-  out.norm_dot = out.norm_sum;
+  out.norm_dot = out.other_sum = out.other_dot = out.norm_sum;
 
   const int64_t slot = convolution_.scratch_floats();
   const int64_t slots = std::min<int64_t>(threads, convolution_.items());
@@ -298,30 +347,54 @@ void Scenario::CheckBackward(const Outputs& found) const {
     EXPECT_LT(Distance(found.db, db), 1e-5);
   }
   if (!wants_dx()) return;
-  if (around_.accumulate) {
-    in_.ForEach([&](int64_t i, int64_t canonical, int) { conv.dx[canonical] += dx_before_[i]; });
+  EXPECT_LT(Distance(gradient_.To(found.dx), DataGradientInDouble(conv.dx)), 1e-5);
+  gradient_.ExpectPaddingIsZero(found.dx);
+}
+
+// What becomes of the convolution's own, canonical.
+std::vector<double> Scenario::DataGradientInDouble(std::vector<double> dx) const {
+  if (sparse()) {
+    std::vector<double> read(gradient_.layout.batch * gradient_.layout.shape.size());
+    double elsewhere = 0;
+    for (double g : dx) elsewhere += std::abs(g);
+    ForEachOfSome(gradient_.layout, in_.layout, convolution_.stride(),
+                  [&](int64_t i, int64_t all) { elsewhere -= std::abs(read[i] = dx[all]); });
+    EXPECT_LT(elsewhere, 1e-9 * static_cast<double>(dx.size()));
+    dx = read;
+  } else if (around_.more) {
+    const std::vector<float> more = some_.To(more_);
+    ForEachOfSome(some_.layout, in_.layout, kSome,
+                  [&](int64_t i, int64_t all) { dx[all] += more[i]; });
   }
-  EXPECT_LT(Distance(in_.To(found.dx), conv.dx), 1e-5);
-  in_.ExpectPaddingIsZero(found.dx);
+  gradient_.ForEach([&](int64_t i, int64_t canonical, int) {
+    if (around_.accumulate) dx[canonical] += dx_before_[i];
+    if (!sparse() && around_.relu_end && !(x_[i] > 0)) dx[canonical] *= kEndSlope;
+  });
+  return dx;
 }
 
 void Scenario::CheckNormSums(const Outputs& found) const {
-  const View view = before_.view(around_.norm_before, around_.slope_before);
-  std::vector<double> sum(found.norm_sum.size()), dot(found.norm_dot.size());
-  in_.ForEach([&](int64_t i, int64_t, int c) {
-    const int64_t s = i / in_.layout.image() * in_.layout.channels() + c;
-    const double g = found.dx[i] * (PlainArgument(view, c, x_[i]) > 0 ? 1.0 : view.slope);
-    sum[s] += g;
-    dot[s] += g * (double{x_[i]} - before_.mean[c]);
-  });
-  EXPECT_LT(Distance(found.norm_sum, sum), 1e-5);
-  EXPECT_LT(Distance(found.norm_dot, dot), 1e-5);
+  const auto check = [&](const Norm& norm, float slope, const std::vector<float>& found_sum,
+                         const std::vector<float>& found_dot) {
+    const View view = norm.view(true, slope);
+    std::vector<double> sum(found_sum.size()), dot(found_dot.size());
+    in_.ForEach([&](int64_t i, int64_t, int c) {
+      const int64_t s = i / in_.layout.image() * in_.layout.channels() + c;
+      const double g = found.dx[i] * (PlainArgument(view, c, x_[i]) > 0 ? 1.0 : slope);
+      sum[s] += g;
+      dot[s] += g * (double{x_[i]} - norm.mean[c]);
+    });
+    EXPECT_LT(Distance(found_sum, sum), 1e-5);
+    EXPECT_LT(Distance(found_dot, dot), 1e-5);
+  };
+  if (around_.norm_before) check(before_, around_.slope_before, found.norm_sum, found.norm_dot);
+  if (around_.two_sums) check(other_, 1, found.other_sum, found.other_dot);
 }
 
 void Scenario::Check(const Outputs& found) const {
   CheckStored(found);
   CheckBackward(found);
-  if (wants_dx() && around_.norm_before) CheckNormSums(found);
+  if (wants_dx() && !sparse()) CheckNormSums(found);
 }
 
 }  // namespace trainyard::kernels::cpu::testing

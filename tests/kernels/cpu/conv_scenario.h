@@ -52,7 +52,10 @@ struct Around {
   bool norm_before = false, norm_after = false;  // a batch norm that is read through
   float slope_before = 1, slope_after = 1;       // of the views
   bool bias = false, pool = false, dropout = false, accumulate = false;
-  float slope = 1;  // of the epilogue; then the gradient's view has it
+  bool more = false;      // somebody else's gradient of some pixels joins dx
+  bool relu_end = false;  // dx passes the ReLU that made x
+  bool two_sums = false;  // a second batch norm wants the sums of dx
+  float slope = 1;        // of the epilogue; then the gradient's view has it
 };
 Around RandomAround(Draws& draws, const ConvCase& conv);
 
@@ -70,7 +73,8 @@ struct Norm {
 
 // All that the driver writes, as it writes it.
 struct Outputs {
-  std::vector<float> stored, mean, m2, dx, dw, db, norm_sum, norm_dot;
+  std::vector<float> stored, mean, m2, dx, dw, db;
+  std::vector<float> norm_sum, norm_dot, other_sum, other_dot;
   std::vector<uint8_t> codes;
 };
 void ExpectSame(const Outputs& a, const Outputs& b);
@@ -86,6 +90,9 @@ class Scenario {
 
  private:
   bool wants_dx() const { return !sample_.geometry().plain_input; }
+  // Whether dx is of the pixels that are read alone.
+  bool sparse() const { return convolution_.stride() != Stride(); }
+  GradientEnd end(Outputs& out) const;
   Epilogue epilogue(Outputs& out) const;
   GradientView gradient(const Outputs& out) const;
   void Forward(const std::vector<float>& weights, const ThreadScratch& scratch, Outputs& out) const;
@@ -95,15 +102,16 @@ class Scenario {
   void CheckStored(const Outputs& found) const;
   std::vector<double> GradientInDouble(const Outputs& found) const;
   void CheckBackward(const Outputs& found) const;
+  std::vector<double> DataGradientInDouble(std::vector<double> dx) const;
   void CheckNormSums(const Outputs& found) const;
 
   const Around around_;
   const ConvSample sample_;
   const Convolution convolution_;
-  const Activations in_, out_, stored_;
+  const Activations in_, out_, stored_, gradient_, some_;
   Draws draws_;
-  const Norm before_, after_;
-  const std::vector<float> x_, dx_before_, bias_, a_, b_, c_, dy_;
+  const Norm before_, after_, other_;
+  const std::vector<float> x_, dx_before_, more_, bias_, a_, b_, c_, dy_;
   std::vector<uint8_t> keep_;
   const float keep_scale_ = 1.25f;
 };

@@ -17,7 +17,9 @@
 namespace trainyard::kernels::cpu::testing {
 namespace {
 
-// Of every way to compute a convolution in turn.
+// Of every way to compute a convolution in turn: any, of the input, in groups, depthwise,
+// Winograd's, and 1x1 with a stride.
+constexpr int kKinds = 6;
 ConvCase RandomCase(int kind, std::mt19937& random) {
   ConvLimits limits{.channels = 24, .filters = 24, .size = 11, .kernel = 5, .images = 20};
   ConvCase conv;
@@ -30,6 +32,12 @@ ConvCase RandomCase(int kind, std::mt19937& random) {
     if (kind == 4) {
       conv.op.kernel_h = conv.op.kernel_w = 3;
       conv.op.stride_h = conv.op.stride_w = 1;
+    }
+    if (kind == 5) {
+      conv.op.kernel_h = conv.op.kernel_w = 1;
+      conv.op.pad_top = conv.op.pad_bottom = conv.op.pad_left = conv.op.pad_right = 0;
+      conv.op.stride_h = 1 + static_cast<int>(random() % 3);
+      conv.op.stride_w = 2;
     }
   } while (conv.in.height + conv.op.pad_top + conv.op.pad_bottom < conv.op.kernel_h + 3 ||
            conv.in.width + conv.op.pad_left + conv.op.pad_right < conv.op.kernel_w + 3);
@@ -47,8 +55,8 @@ ConvCase ChunksCase(std::mt19937& random) {
 TEST(Convolution, IsTheCompositionOfWhatIsFused) {
   std::mt19937 random(1);
   Draws draws(2);
-  for (int round = 0; round < 100; ++round) {
-    const ConvCase conv = RandomCase(round % 5, random);
+  for (int round = 0; round < 120; ++round) {
+    const ConvCase conv = RandomCase(round % kKinds, random);
     const Scenario scenario(conv, RandomAround(draws, conv), random());
     SCOPED_TRACE(::testing::Message()
                  << "round " << round << ", " << scenario.convolution().name());
@@ -104,8 +112,8 @@ void CheckSameBytes(const Scenario& scenario) {
 TEST(Convolution, BytesDependNeitherOnThreadsNorOnTheInstructionSet) {
   std::mt19937 random(3);
   Draws draws(4);
-  for (int round = 0; round < 20; ++round) {
-    const ConvCase conv = RandomCase(round % 5, random);
+  for (int round = 0; round < 24; ++round) {
+    const ConvCase conv = RandomCase(round % kKinds, random);
     const Scenario scenario(conv, RandomAround(draws, conv), random());
     SCOPED_TRACE(::testing::Message()
                  << "round " << round << ", " << scenario.convolution().name());

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <new>
 #include <random>
 #include <vector>
 
@@ -16,7 +17,20 @@ namespace trainyard::kernels::cpu {
 
 constexpr float kPoison = -77777;  // what was not written
 
-// An array with a border at either end that nobody may write; full of poison.
+// Gives memory that may be streamed to.
+template <class T>
+struct LineAllocator {
+  using value_type = T;
+  static constexpr std::align_val_t kLine{64};
+  LineAllocator() = default;
+  template <class U>
+  LineAllocator(const LineAllocator<U>& /*other*/) {}
+  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kLine)); }
+  void deallocate(T* p, size_t /*count*/) { ::operator delete(p, kLine); }
+  bool operator==(const LineAllocator&) const = default;
+};
+
+// An array with a border at either end that nobody may write; full of poison. On a cache line.
 template <class T>
 class Bordered {
  public:
@@ -41,7 +55,7 @@ class Bordered {
   static constexpr int64_t kBorder = 64;
   static T Poison() { return static_cast<T>(static_cast<int64_t>(kPoison)); }
   int64_t size_;
-  std::vector<T> all_;
+  std::vector<T, LineAllocator<T>> all_;
 };
 
 class Draws {

@@ -50,22 +50,58 @@ void ForEach(const ImageSize& size, F f) {
   }
 }
 
+// All pixels of an image, or every so many-th of a larger one.
+struct DrawnPixels {
+  DrawnPixels(Draws& draws, const ImageSize& some)
+      : y(draws.Int(1, 3)),
+        x(draws.Int(1, 3)),
+        whole{some.height * y - draws.Int(0, y - 1), some.width * x - draws.Int(0, x - 1),
+              some.channels} {}
+  Pitch pitch() const {
+    return {int64_t{y} * whole.width * whole.channels, int64_t{x} * whole.channels};
+  }
+  int64_t Index(int row, int column, int c) const {
+    return At(whole.width, whole.channels, row * y, column * x, c);
+  }
+  const int y, x;
+  const ImageSize whole;
+};
+
 TEST_P(StagingTest, InputIsReadThroughItsViewAndZerosSurroundIt) {
   Draws draws(1);
-  for (int i = 0; i < kCases; ++i) {
+  for (int i = 0; i < 2 * kCases; ++i) {
     const ImageSize size = AnySize(draws);
+    const DrawnPixels pixels(draws, size);
     const Frame frame = AnyFrame(draws, size.height, size.width);
     const DrawnView drawn = DrawnView::Any(draws, size.channels);
-    const std::vector<float> x = draws.Wild(Floats(size));
+    const std::vector<float> x = draws.Wild(Floats(pixels.whole));
     std::vector<double> expected(Floats(frame, size.channels), 0.0);
     ForEach(size, [&](int y, int w, int c) {
       expected[InFrame(frame, size.channels, y, w, c)] =
-          PlainView(drawn.view, c, double{x[At(size.width, size.channels, y, w, c)]});
+          PlainView(drawn.view, c, double{x[pixels.Index(y, w, c)]});
     });
     Bordered<float> staged(Floats(frame, size.channels));
-    StageInput(size, x.data(), drawn.view, frame, staged.data());
+    StageInput(size, x.data(), pixels.pitch(), drawn.view, frame, staged.data());
     ExpectClose(staged, expected, 0, "staged");
     EXPECT_TRUE(staged.BordersIntact());
+  }
+}
+
+TEST_P(StagingTest, PixelsAreAddedWhereTheyBelong) {
+  Draws draws(7);
+  for (int i = 0; i < kCases; ++i) {
+    const ImageSize size = AnySize(draws);
+    const DrawnPixels pixels(draws, size);
+    const std::vector<float> some = draws.Quarters(Floats(size));
+    Bordered<float> all(draws.Quarters(Floats(pixels.whole)));
+    const std::vector<float> before = all.Values();
+    std::vector<double> expected(before.begin(), before.end());
+    ForEach(size, [&](int y, int x, int c) {
+      expected[pixels.Index(y, x, c)] += double{some[At(size.width, size.channels, y, x, c)]};
+    });
+    AddPixels(size, some.data(), pixels.pitch(), all.data());
+    ExpectClose(all, expected, 0, "all");
+    EXPECT_TRUE(all.BordersIntact());
   }
 }
 
@@ -117,10 +153,10 @@ Drained PlainDrain(const ImageSize& size, int width, const std::vector<float>& o
   return drained;
 }
 
-// Bias, pool, ReLU, keep and codes each present or not, in every combination.
+// Bias, pool, ReLU, keep, codes, moments and streaming each present or not, in every combination.
 TEST_P(StagingTest, OutputGoesThroughBiasPoolReluAndDropout) {
   Draws draws(2);
-  for (int i = 0; i < 128; ++i) {
+  for (int i = 0; i < 256; ++i) {
     ImageSize size = AnySize(draws);
     size.height += 1;
     size.width += 1;
@@ -144,6 +180,7 @@ TEST_P(StagingTest, OutputGoesThroughBiasPoolReluAndDropout) {
       e.mean = mean.data();
       e.m2 = m2.data();
     }
+    e.write = i & 128 ? Write::kStream : Write::kStore;
     DrainOutput(size, width, out.data(), e, stored.data());
     const Drained expected = PlainDrain(size, width, out, e);
     ExpectClose(stored, expected.stored, 0, "stored");
@@ -276,37 +313,63 @@ TEST_P(StagingTest, GradientGoesBackThroughReluNormDropoutAndPool) {
   }
 }
 
-TEST_P(StagingTest, InputGradientIsStoredOrAddedWithTheNormsSums) {
+// The sums of one batch norm, and what they should be.
+struct DrawnSums {
+  DrawnSums(Draws& draws, const ImageSize& size, bool wild)
+      : stored(wild ? draws.Wild(Floats(size)) : draws.Quarters(Floats(size))),
+        view(draws, size.channels, true, draws.Chance(0.7) ? 0 : 1),
+        found_sum(size.channels),
+        found_dot(size.channels) {}
+  NormSums Of() { return {stored.data(), view.view, found_sum.data(), found_dot.data()}; }
+  void Check(const ImageSize& size, const std::vector<double>& dx) const {
+    std::vector<double> sum(size.channels), dot(size.channels);
+    ForEach(size, [&](int y, int x, int c) {
+      const int64_t at = At(size.width, size.channels, y, x, c);
+      const bool passes = PlainArgument(view.view, c, double{stored[at]}) > 0;
+      const double g = dx[at] * (passes ? 1 : double{view.view.slope});
+      sum[c] += g;
+      dot[c] += g * (double{stored[at]} - double{view.mean[c]});
+    });
+    ExpectClose(found_sum, sum, kRounding, "sum");
+    ExpectClose(found_dot, dot, kRounding, "dot");
+    EXPECT_TRUE(found_sum.BordersIntact() && found_dot.BordersIntact());
+  }
+
+  const std::vector<float> stored;
+  const DrawnView view;
+  Bordered<float> found_sum, found_dot;
+};
+
+TEST_P(StagingTest, InputGradientIsStoredStreamedOrAddedThroughReluWithTheNormsSums) {
   Draws draws(5);
-  for (int i = 0; i < 2 * kCases; ++i) {
+  for (int i = 0; i < 6 * kCases; ++i) {
     const ImageSize size = AnySize(draws);
     const int channels = size.channels;
     const Frame frame = AnyFrame(draws, size.height, size.width);
-    const std::vector<float> staged = draws.Quarters(Floats(frame, channels));
-    const std::vector<float> before = draws.Quarters(Floats(size));
-    const std::vector<float> stored =
-        i % 4 ? draws.Quarters(Floats(size)) : draws.Wild(Floats(size));
-    const DrawnView drawn(draws, channels, true, i % 3 ? 0 : 1);
-    const bool accumulate = draws.Chance(0.5), sums_wanted = draws.Chance(0.7);
-    std::vector<double> expected(Floats(size)), sum(channels), dot(channels);
+    Bordered<float> staged(draws.Quarters(Floats(frame, channels)));
+    const std::vector<float> before = draws.Quarters(Floats(size)), relu = draws.Wild(Floats(size));
+    const Write write = static_cast<Write>(i % 3);
+    const bool passes_relu = draws.Chance(0.5);
+    DrawnSums sums[] = {DrawnSums(draws, size, i % 4 == 0), DrawnSums(draws, size, false)};
+    GradientEnd end;
+    if (passes_relu) {
+      end.stored = relu.data();
+      end.slope = 0.25f;
+    }
+    end.sums_count = draws.Int(0, 2);
+    for (int k = 0; k < end.sums_count; ++k) end.sums[k] = sums[k].Of();
+    std::vector<double> expected(Floats(size));
     ForEach(size, [&](int y, int x, int c) {
       const int64_t at = At(size.width, channels, y, x, c);
-      expected[at] =
-          double{staged[InFrame(frame, channels, y, x, c)]} + (accumulate ? double{before[at]} : 0);
-      const bool passes = PlainArgument(drawn.view, c, double{stored[at]}) > 0;
-      const double g = expected[at] * (passes ? 1 : double{drawn.view.slope});
-      sum[c] += g;
-      dot[c] += g * (double{stored[at]} - double{drawn.mean[c]});
+      double g = double{staged[InFrame(frame, channels, y, x, c)]};
+      if (write == Write::kAdd) g += double{before[at]};
+      expected[at] = passes_relu && !(relu[at] > 0) ? 0.25 * g : g;
     });
-    Bordered<float> dx(before), found_sum(channels), found_dot(channels);
-    const NormSums sums{stored.data(), drawn.view, found_sum.data(), found_dot.data()};
-    DrainGradient(size, frame, staged.data(), accumulate, dx.data(), sums_wanted ? &sums : nullptr);
+    Bordered<float> dx(before);
+    DrainGradient(size, frame, staged.data(), write, dx.data(), end);
     ExpectClose(dx, expected, 0, "dx");
-    if (sums_wanted) {
-      ExpectClose(found_sum, sum, kRounding, "sum");
-      ExpectClose(found_dot, dot, kRounding, "dot");
-    }
-    EXPECT_TRUE(dx.BordersIntact() && found_sum.BordersIntact() && found_dot.BordersIntact());
+    EXPECT_TRUE(dx.BordersIntact() && staged.BordersIntact());
+    for (int k = 0; k < end.sums_count; ++k) sums[k].Check(size, expected);
   }
 }
 
@@ -334,7 +397,8 @@ std::vector<float> EverythingStaged() {
   };
   std::vector<float> staged(Floats(frame, 48)), stored(Floats(half)), sums(4 * 48),
       dx(Floats(size));
-  StageInput(size, drawn.dy.data(), view, frame, staged.data());
+  const Pitch pitch{14 * 48, 48};
+  StageInput(size, drawn.dy.data(), pitch, view, frame, staged.data());
   add(staged);
   Epilogue e;
   e.bias = shift.data();
@@ -347,8 +411,10 @@ std::vector<float> EverythingStaged() {
   StageGradient(size, drawn.gradient, frame, staged.data(), sums.data() + 96);
   add(staged);
   add(sums);
-  const NormSums norm{drawn.stored.data(), view, sums.data(), sums.data() + 48};
-  DrainGradient(size, frame, staged.data(), false, dx.data(), &norm);
+  GradientEnd end{drawn.stored.data(), 0.1f};
+  end.sums[end.sums_count++] = {drawn.stored.data(), view, sums.data(), sums.data() + 48};
+  DrainGradient(size, frame, staged.data(), Write::kAdd, dx.data(), end);
+  add(dx);
   add(sums);
   return all;
 }

@@ -1,35 +1,19 @@
 #include "kernels/cpu/builder.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "kernels/check.h"
 #include "kernels/cpu/dropout.h"
 #include "kernels/cpu/loss.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/simd/batch_norm.h"
 #include "kernels/explain.h"
 
 namespace trainyard::kernels::cpu {
 namespace {
 
-// Arrays by channel that a batch norm's forward and backward make: mean, scale, shift, inverse_std;
-// and a, b, c.
-constexpr int kNormArrays = 4, kNormGradientArrays = 3;
-
-BatchNorm NormOf(const Op& op, const Layout& layout) {
-  return {layout.batch, layout.shape.channels, layout.plane(), op.momentum, op.epsilon};
-}
-
 std::string Dims(const ValueShape& shape) {
   return std::to_string(shape.channels) + "x" + std::to_string(shape.height) + "x" +
          std::to_string(shape.width);
-}
-
-// Spreads a batch norm's blocks of channels over threads: body(block), over arrays by image.
-template <typename Body>
-void ForBlocks(const BatchNorm& norm, const Body& body) {
-  ParallelFor(Padded(norm.channels) / kBlock, int64_t{norm.batch} * kBlock * 2, body);
 }
 
 }  // namespace
@@ -149,37 +133,6 @@ void Builder::DropoutMask(GroupState& state, int op, const Layout& layout) {
   });
 }
 
-void Builder::StoreMoments(GroupState& state, const Layout& layout) {
-  const int64_t bytes = int64_t{batch_} * layout.channels() * 4;
-  state.means = plan_.AddBuffer(bytes);
-  state.m2s = plan_.AddBuffer(bytes);
-}
-
-void Builder::NormForward(GroupState& state, const Layout& layout) {
-  const Op& o = graph_.ops[state.group.norm];
-  const BatchNorm norm = NormOf(o, layout);
-  const int channels = layout.channels();
-  state.norm = plan_.AddBuffer(int64_t{channels} * kNormArrays * 4);
-  const Place gamma = Parameter(o.offsets.weight), beta = Parameter(o.offsets.bias);
-  const Place mean = Statistic(o.offsets.running_mean), var = Statistic(o.offsets.running_var);
-  const Place means = state.means, m2s = state.m2s, arrays = state.norm;
-  plan_.AddStep(Label(state.group.norm, "statistics"), {means, m2s, arrays}, [=](Call& call) {
-    const BatchNormParameters parameters{call.At(gamma), call.At(beta), call.At(mean),
-                                         call.At(var)};
-    float* a = call.At(arrays);
-    const BatchNormView view{a, a + channels, a + 2 * channels, a + 3 * channels};
-    ForBlocks(norm, [&](int64_t block) {
-      if (call.training) {
-        BatchNormTraining(norm, call.At(means), call.At(m2s), parameters, view, block);
-      } else {
-        BatchNormEvaluation(norm, parameters, view, block);
-      }
-    });
-  });
-  Value& out = values_[state.group.output];
-  out.view = {arrays, channels, state.group.slope(graph_)};
-}
-
 void Builder::ExplainGroup(const GroupState& state, const std::string& how) {
   const Group& group = state.group;
   const Op& head = graph_.ops[group.head];
@@ -262,185 +215,6 @@ void Builder::Backward(GroupState& state) {
     case OpKind::kAdd:
       return AddBackward(state);
   }
-}
-
-void Builder::GiveGradient(int value, Place gradient) {
-  Value& v = values_[value];
-  if (!v.needs_gradient) return;
-  if (!v.gradient.valid()) {
-    v.gradient = gradient;
-    return;
-  }
-  const Place sum = v.gradient;
-  plan_.AddStep("gradient of value " + std::to_string(value) + " sum", {sum, gradient},
-                [=, count = v.layout.floats()](Call& call) {
-                  ParallelSpans(count, [&](int64_t begin, int64_t end) {
-                    Accumulate(end - begin, call.At(gradient) + begin, call.At(sum) + begin);
-                  });
-                });
-}
-
-void Builder::GiveSparse(int value, const SparsePlace& sparse) {
-  JoinSparse(value);
-  values_[value].sparse = sparse;
-}
-
-void Builder::JoinSparse(int value) {
-  Value& v = values_[value];
-  const SparsePlace sparse = std::exchange(v.sparse, {});
-  if (!sparse.valid()) return;
-  const bool first = !v.gradient.valid();
-  if (first) v.gradient = plan_.AddBuffer(v.layout.bytes());
-  plan_.AddStep("gradient of some pixels of value " + std::to_string(value),
-                {sparse.at, v.gradient}, [=, sum = v.gradient, layout = v.layout](Call& call) {
-                  ParallelFor(layout.batch, layout.image(), [&](int64_t n) {
-                    float* image = call.At(sum) + n * layout.image();
-                    if (first) std::fill_n(image, layout.image(), 0.0f);
-                    AddSparse(sparse.At(call), n, PitchOf(layout), image);
-                  });
-                });
-}
-
-NormSums Builder::SumsPlace::At(const Call& call, int64_t image) const {
-  const int64_t channels = image * layout.channels();
-  return {call.Read(stored) + image * layout.image(), view.At(call), call.At(sums) + channels,
-          call.At(dots) + channels};
-}
-
-bool Builder::GradientGrows(int value, int reader) const {
-  if (values_[value].sparse.valid()) return true;
-  for (int i = 0; i < reader; ++i) {
-    const std::vector<int>& inputs = graph_.ops[i].inputs;
-    if (std::find(inputs.begin(), inputs.end(), value) != inputs.end()) return true;
-  }
-  return false;
-}
-
-GradientEnd Builder::EndPlace::At(const Call& call) const {
-  GradientEnd end;
-  end.stored = call.Read(stored);
-  end.slope = slope;
-  for (const SumsPlace& to : sums) end.sums[end.sums_count++] = to.At(call, 0);
-  return end;
-}
-
-void Builder::EndPlace::AddUses(std::vector<Place>& uses) const {
-  uses.push_back(stored);
-  for (const SumsPlace& to : sums) {
-    uses.insert(uses.end(), {to.stored, to.view.norm, to.sums, to.dots});
-  }
-}
-
-Builder::EndPlace Builder::TakeEnd(int value, int reader) {
-  const Value& v = values_[value];
-  EndPlace end;
-  if (v.group < 0 || GradientGrows(value, reader)) return end;
-  GroupState& state = groups_[v.group];
-  if (graph_.ops[state.group.head].kind == OpKind::kAdd) {
-    end.slope = state.group.stored_slope(graph_);
-    if (end.slope != 1) end.stored = v.stored;
-    end.sums = TakeTermsNormSums(state);
-    state.gradient_ended = true;
-  } else if (const SumsPlace sums = TakeNormSums(value, reader); sums.valid()) {
-    end.sums = {sums};
-  }
-  return end;
-}
-
-std::vector<Builder::SumsPlace> Builder::TakeTermsNormSums(const GroupState& sum) {
-  std::vector<SumsPlace> all;
-  for (int value : graph_.ops[sum.group.head].inputs) {
-    if (values_[value].consumers != 1) continue;
-    const SumsPlace sums = TakeNormSums(value, sum.group.head);
-    if (sums.valid()) all.push_back(sums);
-  }
-  return all;
-}
-
-Builder::SumsPlace Builder::TakeNormSums(int value, int reader) {
-  const Value& v = values_[value];
-  if (v.group < 0 || groups_[v.group].group.norm < 0 || GradientGrows(value, reader)) return {};
-  GroupState& state = groups_[v.group];
-  const int64_t bytes = int64_t{batch_} * v.layout.channels() * 4;
-  state.sums = plan_.AddBuffer(bytes);
-  state.dots = plan_.AddBuffer(bytes);
-  return {v.stored, state.sums, state.dots, v.view, v.layout};
-}
-
-void Builder::NormBackward(GroupState& state) {
-  const Value& out = values_[state.group.output];
-  const Layout layout = out.layout;
-  const int64_t channels = layout.channels();
-  if (!state.sums.valid()) {
-    const SumsPlace to = TakeNormSums(state.group.output, 0);
-    const Place dy = out.gradient;
-    plan_.AddStep(Label(state.group.norm, "sums of its gradient"),
-                  {dy, to.stored, to.view.norm, to.sums, to.dots}, [=](Call& call) {
-                    ParallelFor(layout.batch, layout.image(), [&](int64_t n) {
-                      SumForNorm(layout.plane(), layout.channels(),
-                                 call.At(dy) + n * layout.image(), to.At(call, n));
-                    });
-                  });
-  }
-  const Op& o = graph_.ops[state.group.norm];
-  const BatchNorm norm = NormOf(o, layout);
-  state.norm_gradient = plan_.AddBuffer(channels * kNormGradientArrays * 4);
-  const Place sums = state.sums, dots = state.dots, arrays = state.norm, to = state.norm_gradient;
-  const Place gamma = Parameter(o.offsets.weight), dgamma = Gradient(o.offsets.weight);
-  const Place dbeta = Gradient(o.offsets.bias);
-  plan_.AddStep(Label(state.group.norm, "coefficients of its gradient"), {sums, dots, arrays, to},
-                [=](Call& call) {
-                  float* c = call.At(to);
-                  const BatchNormGradient gradient{call.At(sums),
-                                                   call.At(dots),
-                                                   call.At(gamma),
-                                                   call.At(arrays) + 3 * channels,
-                                                   call.At(dgamma),
-                                                   call.At(dbeta),
-                                                   c,
-                                                   c + channels,
-                                                   c + 2 * channels};
-                  ForBlocks(norm, [&](int64_t block) { BatchNormBackward(norm, gradient, block); });
-                });
-}
-
-void Builder::AddNorm(const Call& call, Place coefficients, int channels, GradientView& gradient) {
-  gradient.a = call.At(coefficients);
-  gradient.b = gradient.a + channels;
-  gradient.c = gradient.b + channels;
-}
-
-Builder::ViewPlace Builder::BackwardView(const GroupState& state) const {
-  ViewPlace view = values_[state.group.output].view;
-  if (view.slope == 1) view.slope = state.group.stored_slope(graph_);
-  return view;
-}
-
-void Builder::ApplyView(GroupState& state, const char* what, const std::vector<SumsPlace>& sums) {
-  const Value& out = values_[state.group.output];
-  const bool norm = state.group.norm >= 0;
-  if (norm) NormBackward(state);
-  const ViewPlace view = BackwardView(state);
-  const bool changes = view.slope != 1 || norm;
-  if (!changes && sums.empty()) return;
-  const Place dy = out.gradient, stored = out.stored, coefficients = state.norm_gradient;
-  std::vector<Place> uses = {dy, stored, view.norm, coefficients};
-  for (const SumsPlace& to : sums) {
-    uses.insert(uses.end(), {to.stored, to.view.norm, to.sums, to.dots});
-  }
-  plan_.AddStep(Label(state.group.head, what), uses, [=, layout = out.layout](Call& call) {
-    ParallelFor(layout.batch, layout.image(), [&](int64_t n) {
-      GradientView gradient;
-      gradient.stored = call.At(stored) + n * layout.image();
-      gradient.view = view.At(call);
-      if (norm) AddNorm(call, coefficients, view.channels, gradient);
-      float* image = call.At(dy) + n * layout.image();
-      if (changes) ApplyGradientView(layout.plane(), layout.channels(), gradient, image);
-      for (const SumsPlace& to : sums) {
-        SumForNorm(layout.plane(), layout.channels(), image, to.At(call, n));
-      }
-    });
-  });
 }
 
 }  // namespace trainyard::kernels::cpu

@@ -53,7 +53,7 @@ class Builder {
     ViewPlace view;
     Place active;        // as it reads, once it was asked for
     Place gradient;      // of what is read; none until a reader's backward has given one
-    SparsePlace sparse;  // joins the gradient when the next convolution gives some, or at the end
+    SparsePlace sparse;  // waits to join it, see GiveSparse
     int group = -1;      // that makes it
   };
   // What one group's forward leaves for its backward.
@@ -62,7 +62,7 @@ class Builder {
     std::shared_ptr<const Convolution> conv;
     Place packed, codes, keep, index;
     Place means, m2s;             // by image
-    Place norm, norm_gradient;    // arrays by channel, see builder.cc
+    Place norm, norm_gradient;    // arrays by channel, see builder_norm.cc
     Place sums, dots;             // by image; none until the gradient's giver leaves them
     bool gradient_ended = false;  // by its giver, see EndPlace
   };
@@ -77,18 +77,27 @@ class Builder {
   // Where the value lies as it reads.
   Place Active(int value);
   void DropoutMask(GroupState& state, int op, const Layout& layout);
-  void StoreMoments(GroupState& state, const Layout& layout);
-  void NormForward(GroupState& state, const Layout& layout);
   void ExplainGroup(const GroupState& state, const std::string& how);
 
   void Forward(GroupState& state);
   void Loss();
   void Backward(GroupState& state);
 
+  // builder_norm.cc
+  void StoreMoments(GroupState& state, const Layout& layout);
+  void NormForward(GroupState& state, const Layout& layout);
+  void NormAloneForward(GroupState& state);
+  // The batch norm's sums, unless they are there, and what they come to.
+  void NormBackward(GroupState& state);
+  static void AddNorm(const Call& call, Place coefficients, int channels, GradientView& gradient);
+
+  // builder_gradients.cc
   // Adds to the value's gradient. `gradient` may become the value's own buffer.
   void GiveGradient(int value, Place gradient);
+  // The next convolution that gives the value a gradient takes it along, unless another of its kind
+  // comes first.
   void GiveSparse(int value, const SparsePlace& sparse);
-  // Adds what waits to the gradient. Before it is read.
+  // Adds what waits for that to the gradient: before another comes, or the gradient is read.
   void JoinSparse(int value);
   // Where who gives the last gradient of a value leaves the sums that the value's batch norm needs
   // of it, so that nobody reads it again for them.
@@ -98,12 +107,10 @@ class Builder {
     Layout layout;
     bool valid() const { return sums.valid(); }
     NormSums At(const Call& call, int64_t image) const;
+    void AddUses(std::vector<Place>& uses) const;
   };
-  // None where the value has no batch norm, or ops before `reader` are still to add to its
-  // gradient.
-  SumsPlace TakeNormSums(int value, int reader);
-  // The same of all that is to be done to a value's gradient once it is whole: an addition's ReLU,
-  // and the sums for its terms' batch norms.
+  // All that is to be done to a value's gradient once it is whole: those sums; or an addition's
+  // ReLU, and the sums for its terms' batch norms.
   struct EndPlace {
     Place stored;
     float slope = 1;
@@ -111,14 +118,14 @@ class Builder {
     GradientEnd At(const Call& call) const;
     void AddUses(std::vector<Place>& uses) const;
   };
+  // Who takes one of these must leave the sums, and do the rest: nobody does after him. Nothing is
+  // to be done where the value has no batch norm, or ops before `reader` are still to add to its
+  // gradient.
+  SumsPlace TakeNormSums(int value, int reader);
   EndPlace TakeEnd(int value, int reader);
   // Of an addition's terms that have no other reader.
   std::vector<SumsPlace> TakeTermsNormSums(const GroupState& sum);
-  // Whether ops before `reader` are still to add to the value's gradient, or something waits to.
   bool GradientGrows(int value, int reader) const;
-  // The batch norm's sums, unless they are there, and what they come to.
-  void NormBackward(GroupState& state);
-  static void AddNorm(const Call& call, Place coefficients, int channels, GradientView& gradient);
   // What gradients pass on the way back: the view, or the ReLU of which what is stored tells the
   // sign.
   ViewPlace BackwardView(const GroupState& state) const;
@@ -139,7 +146,6 @@ class Builder {
   void PoolBackward(GroupState& state);
   void DropoutForward(GroupState& state);
   void DropoutBackward(GroupState& state);
-  void NormAloneForward(GroupState& state);
   void ReluAloneForward(GroupState& state);
   Window WindowOf(const Op& op) const;
   bool MayShareGradient(int value, int with, int add) const;

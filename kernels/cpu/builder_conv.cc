@@ -56,7 +56,7 @@ void Builder::ConvForward(GroupState& state) {
         epilogue.bias = call.At(bias);
         epilogue.pool = group.pool >= 0;
         epilogue.slope = slope;
-        epilogue.write = WriteOf(stored.bytes());
+        epilogue.stream = LeavesCaches(stored.bytes());
         if (call.training) {
           const float rate = dropout < 0 ? 0.0f : call.scalars->dropout_rates[dropout];
           if (rate > 0) {
@@ -81,8 +81,9 @@ void Builder::ConvBackward(GroupState& state) {
   Value& in = values_[o.inputs[0]];
 
   Place dx, packed;
-  const bool sparse = conv->stride() != Stride(), adds = !sparse && in.gradient.valid();
-  const SparsePlace more = sparse ? SparsePlace() : std::exchange(in.sparse, {});
+  const bool gives_some = conv->stride() != Stride();  // pixels' gradient alone
+  const bool adds = !gives_some && in.gradient.valid();
+  const SparsePlace more = gives_some ? SparsePlace() : std::exchange(in.sparse, {});
   EndPlace end;
   if (in.needs_gradient) {
     dx = adds ? in.gradient : plan_.AddBuffer(conv->gradient().bytes());
@@ -95,7 +96,7 @@ void Builder::ConvBackward(GroupState& state) {
                                                 call.At(packed));
                     });
     }
-    if (!sparse) end = TakeEnd(o.inputs[0], group.head);
+    if (!gives_some) end = TakeEnd(o.inputs[0], group.head);
   }
   const Place group_sums = plan_.AddBuffer(conv->group_floats() * 4), chunk = ChunkOf(*conv);
   const ViewPlace view = in.view;
@@ -103,8 +104,10 @@ void Builder::ConvBackward(GroupState& state) {
   const int dropout = group.dropout < 0 ? -1 : graph_.ops[group.dropout].dropout;
   const Place x = in.stored, stored = out.stored, dy = out.gradient;
   const Place dw = Gradient(o.offsets.weight), db = Gradient(o.offsets.bias);
-  std::vector<Place> uses = {x,      view.norm, stored,  out_view.norm, dy,    state.codes,
-                             state.norm_gradient, packed, dx, more.at, group_sums, chunk};
+  const Write written = LeavesCaches(conv->gradient().bytes()) ? Write::kStream : Write::kStore;
+  std::vector<Place> uses = {
+      x,      view.norm, stored,  out_view.norm, dy,   state.codes, state.norm_gradient,
+      packed, dx,        more.at, group_sums,    chunk};
   end.AddUses(uses);
   plan_.AddStep(Label(group.head, "backward ") + conv->name(), uses,
                 [=, codes = state.codes, coefficients = state.norm_gradient,
@@ -123,7 +126,7 @@ void Builder::ConvBackward(GroupState& state) {
                   gradient.keep_scale = 1.0f / (1.0f - rate);
                   backward.packed_backward = call.At(packed);
                   backward.dx = call.At(dx);
-                  backward.write = adds ? Write::kAdd : WriteOf(conv->gradient().bytes());
+                  backward.write = adds ? Write::kAdd : written;
                   backward.more = more.At(call);
                   backward.end = end.At(call);
                   backward.group_sums = call.At(group_sums);
@@ -133,7 +136,7 @@ void Builder::ConvBackward(GroupState& state) {
                   backward.scratch = call.Scratch(conv->scratch_floats());
                   conv->Backward(backward);
                 });
-  if (sparse && dx.valid()) {
+  if (gives_some && dx.valid()) {
     GiveSparse(o.inputs[0], {dx, conv->gradient(), conv->stride()});
   } else if (dx.valid() && !adds) {
     GiveGradient(o.inputs[0], dx);

@@ -65,14 +65,13 @@ void Builder::AddForward(GroupState& state) {
   const Place y = NewValue(group.output);
   const Layout layout = values_[group.output].layout;
   const float slope = group.stored_slope(graph_);
-  const Write write = WriteOf(layout.bytes());
+  const bool stream = LeavesCaches(layout.bytes());
   plan_.AddStep(Label(group.head, "forward"), {a.stored, a.view.norm, b.stored, b.view.norm, y},
                 [=, xa = a.stored, view_a = a.view, xb = b.stored, view_b = b.view](Call& call) {
                   ParallelFor(layout.batch, layout.image(), [&](int64_t n) {
                     const int64_t at = n * layout.image();
                     AddViews(layout.plane(), layout.channels(), call.Read(xa) + at, view_a.At(call),
-                             call.Read(xb) + at, view_b.At(call), slope, write,
-                             call.At(y) + at);
+                             call.Read(xb) + at, view_b.At(call), slope, stream, call.At(y) + at);
                   });
                 });
 }
@@ -227,29 +226,6 @@ void Builder::DropoutBackward(GroupState& state) {
                   });
                 });
   GiveGradient(o.inputs[0], dy);
-}
-
-void Builder::NormAloneForward(GroupState& state) {
-  const Group& group = state.group;
-  const Op& o = graph_.ops[group.head];
-  Value& out = values_[group.output];
-  if (group.head == group.norm) {
-    ExplainGroup(state, "on the way, where it is read");
-    out.layout = values_[o.inputs[0]].layout;
-    out.stored = Active(o.inputs[0]);
-  }
-  const Layout layout = out.layout;
-  StoreMoments(state, layout);
-  const Place x = out.stored, means = state.means, m2s = state.m2s;
-  plan_.AddStep(Label(group.norm, "moments"), {x, means, m2s}, [=](Call& call) {
-    if (!call.training) return;
-    const int64_t channels = layout.channels();
-    ParallelFor(layout.batch, layout.image(), [&](int64_t n) {
-      Moments(layout.plane(), layout.channels(), call.Read(x) + n * layout.image(),
-              call.At(means) + n * channels, call.At(m2s) + n * channels);
-    });
-  });
-  NormForward(state, layout);
 }
 
 void Builder::ReluAloneForward(GroupState& state) {

@@ -89,11 +89,47 @@ TEST(Cpu, OneByOneConvolutionsWithStrideAgreeWithTheReference) {
   }
 }
 
+// A gradient may be brought to its end, or be one with another value's, only where nobody is still
+// to add to it.
+TEST(Cpu, GradientsEndWithTheirLastGiver) {
+  std::vector<Graph> graphs;
+  const auto two_branches = [&](const auto& make) {
+    GraphMaker net({3, 9, 9}, 4, 3);
+    const auto [a, b] = make(net);
+    net.Linear(net.GlobalAvgPool(net.Add(a, b)), 3);
+    graphs.push_back(net.graph());
+  };
+  two_branches([](GraphMaker& net) {  // two read an addition
+    const int x = net.Relu(net.Add(net.Conv3x3(0, 16), net.Conv3x3(0, 16)), 0.25f);
+    const int first = net.Conv3x3(x, 16);
+    return std::pair(first, net.Conv3x3(x, 16));
+  });
+  two_branches([](GraphMaker& net) {  // somebody else reads one of its terms
+    const int term = net.BatchNorm(net.Conv3x3(0, 16));
+    const int x = net.Add(term, net.Conv3x3(0, 16));
+    const int first = net.Conv3x3(term, 16);
+    return std::pair(first, net.Conv3x3(x, 16));
+  });
+  two_branches([](GraphMaker& net) {  // one reads an addition, whose terms' makers come first
+    const int x = net.Relu(net.Add(net.BatchNorm(net.Conv3x3(0, 16)), net.Conv3x3(0, 16)), 0.25f);
+    return std::pair(x, net.Conv3x3(x, 16));
+  });
+  two_branches([](GraphMaker& net) {  // a term is read after the other one's maker
+    const int c = net.Conv3x3(0, 16), term = net.Conv3x3(0, 16);
+    const int other = net.Conv3x3(c, 16), reader = net.Conv3x3(term, 16);
+    return std::pair(net.Add(other, term), reader);
+  });
+  for (size_t i = 0; i < graphs.size(); ++i) {
+    SCOPED_TRACE(::testing::Message() << "graph " << i);
+    ExpectAgreementWithReference(kCpu, graphs[i], 4, false);
+  }
+}
+
 // So large that they are streamed past the caches. Without ReLU: among millions of values some are
 // so near to 0 that rounding decides.
 TEST(Cpu, LargeActivationsAgreeWithTheReference) {
   GraphMaker net({1, 48, 48}, 64, 3);
-  ASSERT_EQ(cpu::WriteOf(int64_t{64} * 48 * 48 * 16 * 4), cpu::Write::kStream);
+  ASSERT_TRUE(cpu::LeavesCaches(int64_t{64} * 48 * 48 * 16 * 4));
   const int x = net.BatchNorm(net.Conv3x3(0, 16));
   const int y = net.Add(net.BatchNorm(net.Conv(x, 16, 1, 1, 1, 1, {}, 1, false)), x);
   const int z = net.Conv(y, 16, 1, 1, 1, 1, {}, 1, true);

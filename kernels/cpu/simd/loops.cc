@@ -25,7 +25,7 @@ void Activate(int64_t pixels, int channels, const float* x, const View& view, fl
 struct Sum {
   const View &view_a, &view_b;
   float slope;
-  Write write;
+  bool stream;
 };
 
 template <class ReadA, class ReadB>
@@ -39,7 +39,7 @@ HWY_NOINLINE void AddRow(int64_t pixels, int channels, const Sum& sum, const flo
       FetchAhead(a + i);
       FetchAhead(b + i);
       const V v = Act(hn::Add(read_a(Load(a + i)), read_b(Load(b + i))), slope);
-      if (sum.write == Write::kStream) {
+      if (sum.stream) {
         hn::Stream(v, D(), y + i);
       } else {
         FetchAhead(y + i);
@@ -50,8 +50,8 @@ HWY_NOINLINE void AddRow(int64_t pixels, int channels, const Sum& sum, const flo
 }
 
 void AddViews(int64_t pixels, int channels, const float* a, const View& view_a, const float* b,
-              const View& view_b, float slope, Write write, float* y) {
-  const Sum sum{view_a, view_b, slope, write};
+              const View& view_b, float slope, bool stream, float* y) {
+  const Sum sum{view_a, view_b, slope, stream};
   WithView(view_a, [&](auto is_a) HWY_ATTR {
     WithView(view_b, [&](auto is_b) HWY_ATTR {
       ForRuns(pixels, [&](int64_t first, int64_t run) HWY_ATTR {
@@ -61,7 +61,7 @@ void AddViews(int64_t pixels, int channels, const float* a, const View& view_a, 
       });
     });
   });
-  if (write == Write::kStream) hwy::FlushStream();
+  if (stream) hwy::FlushStream();
 }
 
 void Accumulate(int64_t count, const float* b, float* a) {
@@ -125,7 +125,9 @@ void Moments(int64_t pixels, int channels, const float* x, float* mean, float* m
     AddSums<ReadPlain>(run, channels, x + first * channels, View(), mean);
   });
   Divide(mean, channels, pixels);
-  Deviations(pixels, channels, x, mean, m2);
+  Fill(m2, channels, 0);
+  ForRuns(pixels, [&](int64_t first, int64_t run)
+                      HWY_ATTR { AddSquares(run, channels, x + first * channels, mean, m2); });
 }
 
 void SumForNorm(int64_t pixels, int channels, const float* dy, const NormSums& sums) {
@@ -161,8 +163,8 @@ void Activate(int64_t pixels, int channels, const float* x, const View& view, fl
 }
 
 void AddViews(int64_t pixels, int channels, const float* a, const View& view_a, const float* b,
-              const View& view_b, float slope, Write write, float* y) {
-  HWY_DYNAMIC_DISPATCH(AddViews)(pixels, channels, a, view_a, b, view_b, slope, write, y);
+              const View& view_b, float slope, bool stream, float* y) {
+  HWY_DYNAMIC_DISPATCH(AddViews)(pixels, channels, a, view_a, b, view_b, slope, stream, y);
 }
 
 void Accumulate(int64_t count, const float* b, float* a) {

@@ -13,7 +13,7 @@ namespace trainyard::kernels::cpu {
 void Activate(int64_t pixels, int channels, const float* x, const View& view, float* y);
 // y = act(view_a(a) + view_b(b)) with the given slope, stored or streamed.
 void AddViews(int64_t pixels, int channels, const float* a, const View& view_a, const float* b,
-              const View& view_b, float slope, Write write, float* y);
+              const View& view_b, float slope, bool stream, float* y);
 // a += b over `count` floats.
 void Accumulate(int64_t count, const float* b, float* a);
 // dy becomes the gradient of what is stored: as in GradientView, without pool. In place. Codes are

@@ -40,7 +40,7 @@ void ClearAround(const Frame& frame, int height, int width, int channels, float*
 void StageInput(const ImageSize& size, const float* x, const Pitch& pitch, const View& view,
                 const Frame& frame, float* staged) {
   ClearAround(frame, size.height, size.width, size.channels, staged);
-  // Where pixels are left out, two of the rows that are not.
+  // Of a strided image: two of the rows that are staged.
   const int64_t ahead = pitch.x == size.channels ? kFloatsAhead : 2 * pitch.y;
   WithView(view, [&](auto is) HWY_ATTR {
     for (int y = 0; y < size.height; ++y) {
@@ -129,11 +129,9 @@ void DrainRows(const ImageSize& size, int width, const float* out, const Epilogu
   }
 }
 
-// What is streamed is not read again for its moments: they are taken of what came out, where that
-// is what is stored.
 bool Streams(const Epilogue& epilogue) {
   const bool as_it_comes = epilogue.bias == nullptr && epilogue.slope == 1;
-  return epilogue.write == Write::kStream && !epilogue.pool && epilogue.keep == nullptr &&
+  return epilogue.stream && !epilogue.pool && epilogue.keep == nullptr &&
          epilogue.codes == nullptr && (epilogue.mean == nullptr || as_it_comes);
 }
 

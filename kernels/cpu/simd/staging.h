@@ -41,17 +41,10 @@ struct Pitch {
   int64_t y = 0, x = 0;
 };
 
-// How activations and gradients are written.
-enum class Write {
-  kStore,
-  kStream,  // past the caches; 64-byte aligned
-  kAdd,     // to what is there
-};
-// Streams a tensor of which nothing would be in the caches any more when it is read.
-inline Write WriteOf(int64_t bytes) {
-  constexpr int64_t kCached = int64_t{8} << 20;
-  return bytes < kCached ? Write::kStore : Write::kStream;
-}
+// Whether nothing of a tensor of so many bytes would be in the caches any more when it is read.
+// Then it is streamed: written past them, in whole lines that nobody reads before. It lies on a
+// line.
+inline bool LeavesCaches(int64_t bytes) { return bytes >= int64_t{8} << 20; }
 
 // frame = view(x), with zeros around it.
 void StageInput(const ImageSize& size, const float* x, const Pitch& pitch, const View& view,
@@ -72,7 +65,9 @@ struct Epilogue {
   uint8_t* codes = nullptr;       // out, as stored; null: not wanted
   float* mean = nullptr;          // out, by channel; null: not wanted
   float* m2 = nullptr;            // sum of squared deviations from that mean
-  Write write = Write::kStore;    // kStream holds where nothing but moments follows
+  // Done without pool, keep and codes; and with moments only without bias and ReLU, since they are
+  // taken of what came out.
+  bool stream = false;
 };
 
 // stored = epilogue(out). `size` is the convolution's output; `width` pixels lie from row to row of
@@ -107,6 +102,8 @@ struct NormSums {
   View view;
   float *sum = nullptr, *dot = nullptr;  // out
 };
+
+enum class Write { kStore, kStream, kAdd };  // kAdd: to what is there
 
 // What becomes of an input's gradient, once all of it is there.
 struct GradientEnd {

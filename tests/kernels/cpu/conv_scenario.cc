@@ -35,6 +35,8 @@ std::vector<double> ReadInDouble(const Activations& in, const std::vector<float>
   return read;
 }
 
+using OnLines = std::vector<float, LineAllocator<float>>;  // may be streamed to
+
 // Of the gradient of some pixels.
 constexpr Stride kSome = {2, 3};
 // Of the ReLU that made x.
@@ -108,6 +110,7 @@ Around RandomAround(Draws& draws, const ConvCase& conv) {
   around.pool = conv.op.stride_h == 1 && conv.op.stride_w == 1 && draws.Chance(0.5);
   around.dropout = draws.Chance(0.5);
   around.accumulate = draws.Chance(0.5);
+  around.stream = draws.Chance(0.5);
   around.more = draws.Chance(0.3);
   around.relu_end = draws.Chance(0.3);
   around.two_sums = draws.Chance(0.3);
@@ -167,6 +170,7 @@ Epilogue Scenario::epilogue(Outputs& out) const {
   if (around_.bias) epilogue.bias = bias_.data();
   epilogue.pool = around_.pool;
   epilogue.slope = around_.slope;
+  epilogue.stream = around_.stream;
   if (around_.dropout) {
     epilogue.keep = keep_.data();
     epilogue.keep_scale = keep_scale_;
@@ -207,9 +211,11 @@ void Scenario::Forward(const std::vector<float>& weights, const ThreadScratch& s
   call.view = before_.view(around_.norm_before, around_.slope_before);
   call.packed = packed.empty() ? weights.data() : packed.data();
   call.epilogue = epilogue(out);
-  call.stored = out.stored.data();
+  OnLines stored(out.stored.begin(), out.stored.end());
+  call.stored = stored.data();
   call.scratch = scratch;
   convolution_.Forward(call);
+  std::copy(stored.begin(), stored.end(), out.stored.begin());
 }
 
 GradientEnd Scenario::end(Outputs& out) const {
@@ -244,8 +250,10 @@ void Scenario::Backward(const std::vector<float>& weights, const ThreadScratch& 
   call.view = view;
   call.gradient = gradient(out);
   call.packed_backward = backward.data();
-  if (wants_dx()) call.dx = out.dx.data();
-  call.write = around_.accumulate ? Write::kAdd : Write::kStore;
+  OnLines dx(out.dx.begin(), out.dx.end());
+  if (wants_dx()) call.dx = dx.data();
+  call.write = around_.stream ? Write::kStream : Write::kStore;
+  if (around_.accumulate) call.write = Write::kAdd;
   if (wants_dx() && !sparse()) {
     if (around_.more) call.more = {more_.data(), some_.layout, kSome};
     call.end = end(out);
@@ -256,6 +264,7 @@ void Scenario::Backward(const std::vector<float>& weights, const ThreadScratch& 
   if (around_.bias) call.db = out.db.data();
   call.scratch = scratch;
   convolution_.Backward(call);
+  std::copy(dx.begin(), dx.end(), out.dx.begin());
 }
 
 // What nobody may read is NaN.

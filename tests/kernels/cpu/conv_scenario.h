@@ -52,6 +52,7 @@ struct Around {
   bool norm_before = false, norm_after = false;  // a batch norm that is read through
   float slope_before = 1, slope_after = 1;       // of the views
   bool bias = false, pool = false, dropout = false, accumulate = false;
+  bool stream = false;    // what is stored, and dx, where they may be
   bool more = false;      // somebody else's gradient of some pixels joins dx
   bool relu_end = false;  // dx passes the ReLU that made x
   bool two_sums = false;  // a second batch norm wants the sums of dx

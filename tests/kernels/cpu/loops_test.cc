@@ -59,7 +59,7 @@ TEST_P(LoopsTest, SumOfTwoViewsGoesThroughRelu) {
     }
     Bordered<float> y(rows.floats());
     AddViews(rows.pixels, rows.channels, a.data(), view_a.view, b.data(), view_b.view, slope,
-             i % 4 < 2 ? Write::kStore : Write::kStream, y.data());
+             i % 4 >= 2, y.data());
     ExpectClose(y, expected, 0, "y");
     EXPECT_TRUE(y.BordersIntact());
   }
@@ -218,8 +218,7 @@ std::vector<float> EverythingSummed() {
   std::vector<float> all(2 * x.size() + 4 * kChannels);
   float *y = all.data(), *sums = y + 2 * x.size();
   Activate(kPixels, kChannels, x.data(), view, y);
-  AddViews(kPixels, kChannels, x.data(), view, dy.data(), View(), 0.1f, Write::kStore,
-           y + x.size());
+  AddViews(kPixels, kChannels, x.data(), view, dy.data(), View(), 0.1f, false, y + x.size());
   Moments(kPixels, kChannels, x.data(), sums, sums + kChannels);
   SumForNorm(kPixels, kChannels, dy.data(),
              {x.data(), view, sums + 2 * kChannels, sums + 3 * kChannels});

@@ -180,7 +180,7 @@ TEST_P(StagingTest, OutputGoesThroughBiasPoolReluAndDropout) {
       e.mean = mean.data();
       e.m2 = m2.data();
     }
-    e.write = i & 128 ? Write::kStream : Write::kStore;
+    e.stream = (i & 128) != 0;
     DrainOutput(size, width, out.data(), e, stored.data());
     const Drained expected = PlainDrain(size, width, out, e);
     ExpectClose(stored, expected.stored, 0, "stored");

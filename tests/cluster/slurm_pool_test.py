@@ -105,7 +105,7 @@ class ClusterTest(YardTest):
 class SlurmPool(ClusterTest):
 
     def test_a_killed_worker_continues_bit_for_bit_in_the_next_slurm_job(self):
-        spec = self.spec(epochs=6)  # any: Slurm gives it a GPU, which the worker here cannot use
+        spec = self.spec(epochs=6, filters=128)  # any: Slurm gives it a GPU, which the worker here cannot use
         expected = self.undisturbed(spec)
         self.start()
         job = self.yard.submit(spec)
@@ -122,7 +122,7 @@ class SlurmPool(ClusterTest):
         self.assertIn("looks for its coordinator", self.yard.cli("job", "logs", str(job)).stdout)
 
     def test_a_preempted_worker_stores_a_checkpoint_and_spends_no_retry(self):
-        spec = self.spec(epochs=60)
+        spec = self.spec(epochs=60, filters=64)
         expected = self.undisturbed(spec)
         self.start()
         job = self.yard.submit(spec)
@@ -152,7 +152,7 @@ class SlurmPool(ClusterTest):
     def test_from_a_kill_to_the_next_step(self):
         """No limit is asserted: the figures are printed for docs/benchmarks.md."""
         self.start()
-        job = self.yard.submit(self.spec(epochs=60, more="checkpoint: {every_steps: 10}"))
+        job = self.yard.submit(self.spec(epochs=600, more="checkpoint: {every_steps: 10}"))
         self.yard.wait_for_epoch(job, 1)
         took = [self.yard.seconds_to_next_step(job, lambda: os.kill(self.worker_pid(), signal.SIGKILL))
                 for _ in range(3)]

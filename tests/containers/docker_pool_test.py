@@ -100,7 +100,7 @@ class DockerPool(EngineTest, YardTest):
 
     def test_a_container_is_let_in_by_a_file_that_nobody_else_sees(self):
         self.start()
-        job = self.yard.submit(self.spec(epochs=30))
+        job = self.yard.submit(self.spec(epochs=1000))
         self.yard.wait_for_epoch(job, 1)
         container = self.engine.inspect(self.the_container())
         self.assertNotIn("tyl_", json.dumps(container))
@@ -112,7 +112,7 @@ class DockerPool(EngineTest, YardTest):
         self.yard.wait_until(lambda: not self.engine.docker("ps", "--all", "--quiet").stdout, "the container to go")
 
     def test_a_killed_coordinator_finds_its_container_again(self):
-        spec = self.spec(epochs=30)  # it still trains when the stray is gone
+        spec = self.spec(epochs=30, filters=128)  # it still trains when the stray is gone
         expected = self.undisturbed(spec)
         self.start()
         job = self.yard.submit(spec)
@@ -132,7 +132,7 @@ class DockerPool(EngineTest, YardTest):
         self.assertTrue(self.engine.inspect(foreign)["State"]["Running"])
 
     def test_a_daemon_that_stops_and_returns(self):
-        spec = self.spec(epochs=8)
+        spec = self.spec(epochs=8, filters=128)
         expected = self.undisturbed(spec)
         self.start()
         job = self.yard.submit(spec)
@@ -168,7 +168,9 @@ class DockerPool(EngineTest, YardTest):
         self.assertEqual(shown["state"], "JOB_STATE_FAILED", shown["reason"])
         self.assertIn("out of memory", shown["trials"][0]["reason"])
         self.assertIn("128", shown["trials"][0]["reason"])
-        self.assertEqual(len(shown["trials"][0]["attempts"]), 1)
+        # But where the engine lost what the kernel said (docs/operations.md).
+        for attempt in shown["trials"][0]["attempts"][:-1]:
+            self.assertIn("or for want of memory", attempt["cause"])
 
     def test_without_its_image_a_job_fails_with_what_to_do(self):
         self.start(image="trainyard/not-there:1.0")
@@ -195,7 +197,7 @@ class DockerPool(EngineTest, YardTest):
     def test_from_a_kill_to_the_next_step(self):
         """No limit is asserted: the figures are printed for docs/benchmarks.md."""
         self.start()
-        job = self.yard.submit(self.spec(epochs=60, more="checkpoint: {every_steps: 10}"))
+        job = self.yard.submit(self.spec(epochs=600, more="checkpoint: {every_steps: 10}"))
         self.yard.wait_for_epoch(job, 1)
         took = [self.yard.seconds_to_next_step(job, lambda: self.engine.docker("kill", self.the_container()))
                 for _ in range(5)]

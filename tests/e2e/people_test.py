@@ -42,7 +42,7 @@ class People(YardTest):
         self.assertEqual(self.yard.wait_for_end(job)["state"], "JOB_STATE_CANCELLED")
 
     def test_a_paused_job_stands_still_and_goes_on_where_it_was(self):
-        spec = self.spec(epochs=6)
+        spec = self.spec(epochs=16, filters=128)
         expected = self.undisturbed(spec)
         job = self.yard.submit(spec)
         self.yard.wait_for_epoch(job, 1)
@@ -52,10 +52,10 @@ class People(YardTest):
                 w["state"] == "BUSY" for w in self.yard.json("worker", "list")["workers"]),
             "the worker to be free")
         epochs = len(self.yard.job(job)["trials"][0]["epochs"])
-        self.assertLess(epochs, 6)
+        self.assertLess(epochs, 16)
         self.yard.cli("job", "resume", str(job))
         self.yard.wait_for_end(job)
-        self.assert_history_is_whole(job, 6)
+        self.assert_history_is_whole(job, 16)
         self.assertEqual(self.yard.model_hashes(job), expected)
 
     def test_a_cancelled_job_frees_its_worker_for_the_next_one(self):

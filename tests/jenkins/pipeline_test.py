@@ -89,7 +89,7 @@ class Pipeline(JenkinsTest):
         self.assertEqual(len(self.jobs()), 1)
 
     def test_a_run_that_was_cut_off_is_gone_on_with(self):
-        self.push(self.spec(epochs=12))
+        self.push(self.spec(epochs=12, filters=128))
         cut = self.start(MAX_TWEAKS="0")
         job = self.wait_for_job()
         self.yard.wait_for_epoch(job, 1)
